@@ -1,0 +1,47 @@
+# Targets for people and for CI; `make help` lists them.
+PYTHON ?= python3.11
+BIN := .venv/bin
+UV_VERSION := 0.13.9
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint type bench soak lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: .venv/installed ## Install the locked dependencies and Tercet into .venv
+
+.venv/installed: pyproject.toml requirements/dev.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11 (Debian: apt-get install python3.11 python3.11-venv libpython3.11)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "cannot make a virtual environment: install python3.11-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirements requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: install ## Serve the demo model here: Triton with three stages and the gateway
+	$(BIN)/tercet up examples/demo.yaml
+
+test: install lint type ## Lint, check types and run every test
+	$(BIN)/python -m pytest
+
+lint: install ## ruff and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+
+type: install ## mypy --strict
+	$(BIN)/mypy wire/tercet_wire engine/tercet_engine gateway/tercet_gateway operator/tercet_operator cli/tercet_cli
+	$(BIN)/mypy tests
+
+bench: install ## Measure against transformers on this machine; prints tables, writes bench/results/
+	$(BIN)/python -m bench
+
+soak: install ## Hundreds of turns in a row: memory, KV blocks, processes
+	$(BIN)/python -m pytest -m soak tests
+
+lock: ## Write requirements/*.txt anew from pyproject.toml
+	hack/lock.sh $(BIN)/uv
+
+clean: ## Remove the environment and all caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist bench/results

@@ -1,0 +1,1 @@
+"""The model: thinker, talker and code2wav in PyTorch. The only home of torch."""

@@ -1,0 +1,1 @@
+"""From an OmniDeployment to the servers that host its stages."""

@@ -1,0 +1,1 @@
+"""Pure builders, one module per kind of object."""

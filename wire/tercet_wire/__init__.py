@@ -1,0 +1,1 @@
+"""What the deployables agree on: names, messages and settings. Standard library and pydantic only."""
