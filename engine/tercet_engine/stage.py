@@ -80,7 +80,7 @@ class Code2WavOutput:
 
 Input_contra = TypeVar("Input_contra", contravariant=True)
 Output_contra = TypeVar("Output_contra", contravariant=True)
-Output = TypeVar("Output")
+Output_co = TypeVar("Output_co", covariant=True)
 
 
 class Sink(Protocol[Output_contra]):
@@ -95,13 +95,13 @@ class Sink(Protocol[Output_contra]):
         """True once the client has gone; looked at before each step."""
 
 
-class StageEngine(Protocol[Input_contra, Output]):
+class StageEngine(Protocol[Input_contra, Output_co]):
     """One stage on its devices. Every method may be called from any thread and returns at once.
 
     A failing turn closes its own sink with a StageFailure; it never raises here and never ends the stage.
     """
 
-    def open(self, session: str, first: Input_contra, sink: Sink[Output]) -> None:
+    def open(self, session: str, first: Input_contra, sink: Sink[Output_co]) -> None:
         """Begin a turn. A session that is already open is refused through the new sink."""
 
     def feed(self, session: str, more: Input_contra) -> None:
