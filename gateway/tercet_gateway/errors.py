@@ -1,0 +1,105 @@
+"""Why a request is not answered as asked, in the words of the OpenAI envelope.
+
+    GatewayError                   status, type, code, param, message
+    ├── RequestError               the caller can fix it: 400, 404, 405, 413, 422
+    └── ServiceError               the caller can only come again: 429, 500, 502, 503, 504
+
+Raised anywhere in the gateway; `error_body` is the one place that turns them into bytes, for a response's
+body as well as for an event in the middle of a stream. A message is shown to the caller: it never holds an
+address, a path or a traceback.
+"""
+
+import math
+from typing import Final, Literal
+
+import orjson
+from tercet_wire.messages import StageFailure
+
+ErrorType = Literal["invalid_request_error", "rate_limit_error", "server_error"]
+
+_MESSAGE_CHARS: Final = 600
+_PARAM_CHARS: Final = 120
+
+
+class GatewayError(Exception):
+    """The four keys of the envelope, the HTTP status, and headers that go with it."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        type: ErrorType,  # noqa: A002 - the envelope's word
+        code: str | None = None,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.type: ErrorType = type
+        self.code = code
+        self.param = param
+        self.message = message[:_MESSAGE_CHARS]
+        self.retry_after_s = retry_after_s
+
+    def headers(self) -> dict[str, str]:
+        if self.retry_after_s is None:
+            return {}
+        return {"retry-after": str(max(1, math.ceil(self.retry_after_s)))}
+
+
+class RequestError(GatewayError):
+    """The request is at fault; `param` names the field, as `messages[0].content[1].image_url.url`."""
+
+    def __init__(
+        self, message: str, *, status: int = 400, code: str | None = None, param: str | None = None
+    ) -> None:
+        super().__init__(
+            message,
+            status=status,
+            type="invalid_request_error",
+            code=code,
+            param=None if param is None else param[:_PARAM_CHARS],
+        )
+
+
+class ServiceError(GatewayError):
+    """We are at fault, or busy."""
+
+    def __init__(
+        self, message: str, *, status: int, code: str | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(
+            message,
+            status=status,
+            type="rate_limit_error" if status == 429 else "server_error",
+            code=code,
+            retry_after_s=retry_after_s,
+        )
+
+
+def internal_error() -> ServiceError:
+    return ServiceError("The server failed to answer this request.", status=500)
+
+
+def stage_error(failure: StageFailure) -> GatewayError:
+    """What a stage said, as the caller may hear it: 5xx bodies show no internals."""
+    match failure.type:
+        case "invalid_request":
+            return RequestError(failure.message, param=failure.param)
+        case "context_length_exceeded":
+            return RequestError(failure.message, code="context_length_exceeded", param=failure.param)
+        case "overloaded":
+            return ServiceError(
+                "All replicas of this model are busy. Try again shortly.",
+                status=503,
+                code="overloaded",
+                retry_after_s=1,
+            )
+        case "cancelled" | "internal":
+            return internal_error()
+
+
+def error_body(error: GatewayError) -> bytes:
+    envelope = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
+    return orjson.dumps({"error": envelope})

@@ -1,0 +1,1 @@
+"""What callers send, as data: pydantic models of the request bodies."""

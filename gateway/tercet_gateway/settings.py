@@ -1,0 +1,138 @@
+"""All that the gateway is told at start: one JSON file, read once, checked as a whole.
+
+`read_settings` is called by `__main__`; everything else is handed its part. No other module reads a file or
+the environment. `tercet up` and the operator write the file.
+"""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+from tercet_wire.names import GATEWAY_METRICS_PORT, GATEWAY_PORT, Stage
+
+_STRICT = ConfigDict(extra="forbid")
+
+
+class SettingsError(Exception):
+    """The settings file cannot be used; the text lists every fault in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class Endpoints:
+    """Triton gRPC addresses (`host:port`) of each stage's replicas; one server may host several stages."""
+
+    thinker: tuple[str, ...]
+    talker: tuple[str, ...] = ()
+    code2wav: tuple[str, ...] = ()
+
+    def of(self, stage: Stage) -> tuple[str, ...]:
+        match stage:
+            case Stage.THINKER:
+                return self.thinker
+            case Stage.TALKER:
+                return self.talker
+            case Stage.CODE2WAV:
+                return self.code2wav
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class Deployment:
+    """One model that callers may name, and where its stages answer."""
+
+    model: str = Field(min_length=1)
+    endpoints: Endpoints
+    voice: str = "Chelsie"
+    """Voice of a spoken reply where the API lets the caller leave it out."""
+    voices: tuple[str, ...] = ("Chelsie", "Ethan")
+    created: int = 0
+    """Unix time that /v1/models shows."""
+
+    @model_validator(mode="after")
+    def _voice_is_known(self) -> Self:
+        if self.voice not in self.voices:
+            raise ValueError(f"voice {self.voice!r} is not one of voices {list(self.voices)}")
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class Limits:
+    body_bytes: int = Field(default=64 * 2**20, gt=0)
+    turns: int = Field(default=256, gt=0)
+    """Turns in flight in this process; more are refused with Retry-After."""
+    retry_after_s: int = Field(default=1, ge=1, le=120)
+    slow_client_s: float = Field(default=60.0, gt=0)
+    """Audio that may wait for a client to take it; more, and the client is cut off."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class MediaLimits:
+    """What one media part, and one request, may weigh. Fetching URLs is off until hosts are allowed."""
+
+    allowed_hosts: tuple[str, ...] = ()
+    """Exact host names that media URLs may point to."""
+    parts: int = Field(default=64, gt=0)
+    """Media parts in one request."""
+    image_bytes: int = Field(default=20 * 2**20, gt=0)
+    audio_bytes: int = Field(default=32 * 2**20, gt=0)
+    video_bytes: int = Field(default=128 * 2**20, gt=0)
+    pixels: int = Field(default=40_000_000, gt=0)
+    """Of one picture or video frame, before scaling."""
+    audio_s: float = Field(default=600.0, gt=0)
+    video_s: float = Field(default=600.0, gt=0)
+    frames: int = Field(default=256, gt=0)
+    """Frames sampled from one video."""
+    fetch_s: float = Field(default=20.0, gt=0)
+    """From the first lookup to the last byte of one URL."""
+    decode_s: float = Field(default=30.0, gt=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class Timeouts:
+    """How long a turn waits for its stages, phase by phase."""
+
+    connect_s: float = Field(default=3.0, gt=0)
+    first_message_s: float = Field(default=60.0, gt=0)
+    """From a stage's first request to its first answer: queue and prefill."""
+    idle_s: float = Field(default=30.0, gt=0)
+    """Between two messages of any stage of a turn."""
+    total_s: float = Field(default=900.0, gt=0)
+    heartbeat_s: float = Field(default=5.0, gt=0)
+    """Between two `: ping` comments while a stream has nothing to say."""
+    drain_s: int = Field(default=30, ge=0)
+    """How long running turns may go on after SIGTERM."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class Settings:
+    host: str = "127.0.0.1"
+    port: int = Field(default=GATEWAY_PORT, ge=0, le=65535)
+    metrics_port: int = Field(default=GATEWAY_METRICS_PORT, ge=0, le=65535)
+    deployments: tuple[Deployment, ...] = Field(min_length=1)
+    limits: Limits = Limits()
+    media: MediaLimits = MediaLimits()
+    timeouts: Timeouts = Timeouts()
+
+    @model_validator(mode="after")
+    def _models_differ(self) -> Self:
+        names = [deployment.model for deployment in self.deployments]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two deployments serve the same model: {names}")
+        return self
+
+
+def parse_settings(text: bytes) -> Settings:
+    try:
+        return TypeAdapter(Settings).validate_json(text)
+    except ValidationError as error:
+        faults = (
+            f"  {'.'.join(map(str, fault['loc'])) or 'settings'}: {fault['msg']}" for fault in error.errors()
+        )
+        raise SettingsError("the gateway's settings cannot be used:\n" + "\n".join(faults)) from error
+
+
+def read_settings(path: Path) -> Settings:
+    try:
+        return parse_settings(path.read_bytes())
+    except OSError as error:
+        raise SettingsError(f"cannot read the gateway's settings from {path}: {error.strerror}") from error

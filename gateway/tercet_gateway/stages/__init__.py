@@ -1,0 +1,1 @@
+"""The way to the Triton servers: which replica, one gRPC stream per turn, tensors as bytes."""
