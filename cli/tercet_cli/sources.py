@@ -1,0 +1,90 @@
+"""From a model source (`hf://`, `modelscope://`, `file://`, `demo://`) to a checked checkpoint folder.
+
+Called by `tercet fetch`, `tercet up` and the pods' fetch container. Knows neither what a checkpoint holds
+(the engine checks that) nor how a hub is spoken to (`hubs` does).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from tercet_cli.errors import SourceError
+from tercet_cli.hubs import DEFAULT_REVISION, Hub, HuggingFaceHub, ModelScopeHub, Progress
+
+DEFAULT_CACHE: Final = Path.home() / ".cache" / "tercet"
+
+
+def _ignore_progress(done: int, total: int) -> None:
+    del done, total
+
+
+def resolve_source(
+    source: str,
+    revision: str = DEFAULT_REVISION,
+    cache_root: Path = DEFAULT_CACHE,
+    progress: Progress = _ignore_progress,
+    hubs: Mapping[str, Hub] | None = None,
+) -> Path:
+    """Bring the checkpoint here, if it is not yet, and check it; raises SourceError with the remedy."""
+    scheme, _, rest = source.partition("://")
+    hubs = {"hf": HuggingFaceHub(), "modelscope": ModelScopeHub()} if hubs is None else hubs
+    if hub := hubs.get(scheme):
+        folder = hub.download(_repository(source, rest), revision, _writable(cache_root), progress)
+    elif scheme == "file":
+        folder = _local_folder(source, rest)
+    elif scheme == "demo":
+        folder = _demo(source, rest, _writable(cache_root))
+    elif scheme == "pvc":
+        raise SourceError(
+            f"{source}: a volume claim exists only in a cluster: apply the file there, "
+            "or point model.source at the same folder with file://"
+        )
+    else:
+        raise SourceError(f"{source}: unknown source: use hf://, modelscope://, file:// or demo://")
+    _check(source, folder)
+    return folder
+
+
+def _repository(source: str, rest: str) -> str:
+    if rest.count("/") != 1 or not all(rest.split("/")):
+        raise SourceError(f"{source}: name a repository as owner/name, such as hf://Qwen/Qwen2.5-Omni-3B")
+    return rest
+
+
+def _writable(cache_root: Path) -> Path:
+    try:
+        cache_root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SourceError(
+            f"the cache folder {cache_root} cannot be made: {error.strerror}: name another with --cache"
+        ) from error
+    return cache_root
+
+
+def _local_folder(source: str, rest: str) -> Path:
+    folder = Path(rest).expanduser()
+    if not folder.is_absolute():
+        raise SourceError(f"{source}: the path must be absolute, as in file:///models/omni")
+    if not folder.is_dir():
+        raise SourceError(
+            f"{source}: no such folder: check the path, or fetch the model with `tercet fetch hf://...`"
+        )
+    return folder
+
+
+def _demo(source: str, name: str, cache_root: Path) -> Path:
+    from tercet_engine.demo import ensure_demo  # noqa: PLC0415  # imports torch
+
+    try:
+        return ensure_demo(name, cache_root)
+    except ValueError as error:
+        raise SourceError(f"{source}: {error}") from error
+
+
+def _check(source: str, folder: Path) -> None:
+    from tercet_engine.checkpoint import CheckpointError, open_checkpoint  # noqa: PLC0415  # imports torch
+
+    try:
+        open_checkpoint(folder)
+    except CheckpointError as error:
+        raise SourceError(f"{source}: not a whole checkpoint: {error}") from error
