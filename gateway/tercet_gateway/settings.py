@@ -70,7 +70,9 @@ class MediaLimits:
     """What one media part, and one request, may weigh. Fetching URLs is off until hosts are allowed."""
 
     allowed_hosts: tuple[str, ...] = ()
-    """Exact host names that media URLs may point to."""
+    """Where media URLs may point: `host` (https), `http://host`, either with `:port`. Exact, no wildcards."""
+    allow_private: bool = False
+    """Let an allowed host have a private or loopback address."""
     parts: int = Field(default=64, gt=0)
     """Media parts in one request."""
     image_bytes: int = Field(default=20 * 2**20, gt=0)
@@ -82,6 +84,21 @@ class MediaLimits:
     video_s: float = Field(default=600.0, gt=0)
     frames: int = Field(default=256, gt=0)
     """Frames sampled from one video."""
+    image_pixels: int = Field(default=16384 * 28 * 28, ge=28 * 28)
+    """Of a picture as the thinker gets it: more is scaled down. The default is the checkpoints' own bound."""
+    request_bytes: int = Field(default=160 * 2**20, gt=0)
+    """All media of one request, before decoding."""
+    request_s: float = Field(default=1200.0, gt=0)
+    """Sound and video of one request together."""
+    request_pixels: int = Field(default=2 * 24576 * 28 * 28, ge=28 * 28)
+    """All pixels of one request as the thinker gets them, shared evenly by its pictures and videos; the
+    default is 24576 tokens of video."""
+    fetches: int = Field(default=32, gt=0)
+    """URLs fetched at once; more wait, within their `fetch_s`."""
+    workers: int = Field(default=2, gt=0)
+    """Threads that decode."""
+    waiting: int = Field(default=64, ge=0)
+    """Decodes that may wait for a thread; more are refused as overloaded."""
     fetch_s: float = Field(default=20.0, gt=0)
     """From the first lookup to the last byte of one URL."""
     decode_s: float = Field(default=30.0, gt=0)

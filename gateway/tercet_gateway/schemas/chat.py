@@ -189,6 +189,12 @@ def _stop_texts(stop: object) -> object:
     return [stop] if isinstance(stop, str) else stop
 
 
+class ProcessorOptions(Document):
+    """vLLM's spelling of `use_audio_in_video`."""
+
+    use_audio_in_video: bool | None = None
+
+
 Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 
@@ -221,6 +227,9 @@ class ChatRequest(Document):
     # not in OpenAI's API, but in that of other servers of this model
     top_k: Annotated[int, Field(ge=1)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = None
+    use_audio_in_video: bool | None = None
+    """Left out: a video's sound is heard if it has one. True: it must have one. False: frames only."""
+    mm_processor_kwargs: ProcessorOptions | None = None
 
     # accepted and ignored: none of them changes what the reply says
     user: Ignored = None
