@@ -31,7 +31,7 @@ lint: install ## ruff and import contracts
 	$(BIN)/lint-imports --no-cache
 
 type: install ## mypy --strict
-	$(BIN)/mypy wire/tercet_wire engine/tercet_engine gateway/tercet_gateway operator/tercet_operator cli/tercet_cli
+	$(BIN)/mypy wire/tercet_wire engine/tercet_engine host/tercet_host gateway/tercet_gateway operator/tercet_operator cli/tercet_cli
 	$(BIN)/mypy tests
 
 bench: install ## Measure against transformers on this machine; prints tables, writes bench/results/

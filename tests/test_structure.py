@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-CODE_FOLDERS = ("wire", "engine", "gateway", "operator", "cli", "model_repo", "hosting", "bench")
+CODE_FOLDERS = ("wire", "engine", "gateway", "operator", "cli", "model_repo", "host", "bench")
 FILE_LINES_MAX = 600
 FUNCTION_LINES_MAX = 50
 ADAPTER_LINES_MAX = 150
