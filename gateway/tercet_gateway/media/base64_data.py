@@ -1,0 +1,34 @@
+"""Bytes that come inside the request: plain base64, and `data:` URLs with base64 in them.
+
+Called by `reader`, in a worker thread. The media type of a data URL is not believed and so not looked at:
+what the bytes are shows when they are decoded.
+"""
+
+import binascii
+
+from tercet_gateway.media.refusals import MediaError, too_large
+
+
+def is_data_url(url: str) -> bool:
+    return url[:5].lower() == "data:"
+
+
+def parse_data_url(url: str, max_bytes: int) -> bytes:
+    head, comma, payload = url.partition(",")
+    if not comma:
+        raise MediaError("The data URL has no comma, so no data.", "invalid_url")
+    if not head.lower().endswith(";base64"):
+        raise MediaError("The data URL must be base64: data:<media type>;base64,<data>.", "invalid_url")
+    return parse_base64(payload, max_bytes)
+
+
+def parse_base64(text: str, max_bytes: int) -> bytes:
+    if len(text) // 4 * 3 > max_bytes + 2:  # + 2: padding counts as data here
+        raise too_large(f"The data may have at most {max_bytes} bytes.")
+    try:
+        data = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError as error:  # binascii.Error, or a character that is not ASCII
+        raise MediaError("The data is not valid base64.", "invalid_base64") from error
+    if not data:
+        raise MediaError("The data is empty.", "invalid_base64")
+    return data
