@@ -6,7 +6,7 @@ Called by `tercet fetch`, `tercet up` and the pods' fetch container. Knows neith
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from tercet_cli.errors import SourceError
 from tercet_cli.hubs import DEFAULT_REVISION, Hub, HuggingFaceHub, ModelScopeHub, Progress
@@ -73,12 +73,14 @@ def _local_folder(source: str, rest: str) -> Path:
 
 
 def _demo(source: str, name: str, cache_root: Path) -> Path:
-    from tercet_engine.demo import ensure_demo  # noqa: PLC0415  # imports torch
+    from tercet_engine.demo import DemoName, ensure_demo  # noqa: PLC0415  # imports torch
 
-    try:
-        return ensure_demo(name, cache_root)
-    except ValueError as error:
-        raise SourceError(f"{source}: {error}") from error
+    known: dict[str, DemoName] = {demo: demo for demo in get_args(DemoName)}
+    if name not in known:
+        raise SourceError(
+            f"{source}: no such demo: use one of {', '.join(f'demo://{demo}' for demo in known)}"
+        )
+    return ensure_demo(known[name], cache_root)
 
 
 def _check(source: str, folder: Path) -> None:

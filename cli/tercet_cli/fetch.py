@@ -1,0 +1,33 @@
+"""`tercet fetch`: bring a model here and print its folder.
+
+Only the folder goes to stdout, so that scripts can take it; progress goes to stderr.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from tercet_cli.hubs import DEFAULT_REVISION
+from tercet_cli.sources import DEFAULT_CACHE, resolve_source
+
+
+def fetch(
+    source: Annotated[str, typer.Argument(help="hf://owner/name, modelscope://owner/name, demo://tiny ...")],
+    revision: Annotated[str, typer.Option(help="Branch, tag or commit.")] = DEFAULT_REVISION,
+    cache: Annotated[
+        Path, typer.Option(envvar="TERCET_CACHE", help="Where models are kept.")
+    ] = DEFAULT_CACHE,
+) -> None:
+    """Download a model (or make a demo one), check it, and print its folder."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        task = bars.add_task(source, total=None, visible=False)
+
+        def show(done: int, total: int) -> None:
+            bars.update(task, completed=done, total=total, visible=True)
+
+        folder = resolve_source(source, revision, cache, show)
+    typer.echo(folder)
