@@ -108,6 +108,8 @@ class MediaLimits:
 class Timeouts:
     """How long a turn waits for its stages, phase by phase."""
 
+    body_s: float = Field(default=60.0, gt=0)
+    """For a request's body to arrive."""
     connect_s: float = Field(default=3.0, gt=0)
     first_message_s: float = Field(default=60.0, gt=0)
     """From a stage's first request to its first answer: queue and prefill."""

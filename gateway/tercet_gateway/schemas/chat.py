@@ -126,8 +126,10 @@ class UserMessage(Document):
 
 
 class EarlierAudio(Document):
-    """Names an earlier spoken reply; `transcripts` knows what it said. The rest comes along when a caller
-    sends our own message back."""
+    """Names an earlier spoken reply; `transcripts` knows what it said.
+
+    The rest comes along when a caller sends our own message back.
+    """
 
     id: str
     data: Ignored = None

@@ -1,0 +1,189 @@
+"""Drives one turn: a conductor, a gRPC stream for each stage it opens, a listener, and the clock.
+
+The shells (`streaming`, `whole`) call `TurnRun.run`. Whatever happens is put in one inbox and handed to the
+conductor; what the conductor wants is carried out. When `run` returns, every stream is closed or cancelled.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Final, Literal, Protocol, assert_never
+
+import grpc
+from tercet_wire.names import Stage
+
+from tercet_gateway.conductor import (
+    Abandoned,
+    CancelStage,
+    ClientLeft,
+    Conductor,
+    Delta,
+    Event,
+    Failed,
+    FeedStage,
+    Finished,
+    OpenStage,
+    Outcome,
+    Outgoing,
+    PcmDelta,
+    StageEnded,
+    StageFailed,
+    TextDelta,
+    TimedOut,
+)
+from tercet_gateway.errors import GatewayError, ServiceError
+from tercet_gateway.settings import Timeouts
+from tercet_gateway.stages.messages import Tensors
+from tercet_gateway.stages.stream import StageStream
+from tercet_gateway.tasks import Tasks
+
+_INBOX: Final = 64
+"""Messages not yet looked at. Full: the streams wait, and gRPC holds the stages back."""
+_OUTBOX: Final = 1024
+"""Requests that a stage has not yet taken, a minute's worth. Full: the stage is stuck and the turn fails."""
+
+Phase = Literal["connect", "first", "total"]
+
+
+class Stages(Protocol):
+    """Where streams come from; `stages.pool.StagePool` is the real one."""
+
+    def stream(self, stage: Stage, turn_id: str) -> AbstractAsyncContextManager[StageStream]: ...
+
+
+class Listener(Protocol):
+    def hear(self, delta: Delta) -> bool:
+        """Take a delta without waiting. False: the listener is too slow, end the turn."""
+
+
+class Observer(Protocol):
+    def observe_stage(self, stage: Stage, phase: Phase, seconds: float) -> None: ...
+
+    def abandon(self, why: Literal["gone", "slow"], seconds: float) -> None: ...
+
+
+class TurnRun:
+    """`client_left` returns when the client has gone; `run` may be called once."""
+
+    def __init__(
+        self,
+        turn_id: str,
+        conductor: Conductor,
+        *,
+        stages: Stages,
+        client_left: Callable[[], Awaitable[None]],
+        timeouts: Timeouts,
+        observer: Observer,
+    ) -> None:
+        self._turn_id = turn_id
+        self._conductor = conductor
+        self._stages = stages
+        self._client_left = client_left
+        self._timeouts = timeouts
+        self._observer = observer
+        self._inbox: asyncio.Queue[Event] = asyncio.Queue(_INBOX)
+        self._outboxes: dict[Stage, asyncio.Queue[Tensors]] = {}
+        self._streams: dict[Stage, asyncio.Task[None]] = {}
+
+    async def run(self, listener: Listener) -> Outcome:
+        async with Tasks() as tasks:
+            watcher = tasks.create_task(self._watch_client())
+            outcome = await self._conduct(tasks, listener)
+            ended_s = asyncio.get_running_loop().time()
+            watcher.cancel()
+        if isinstance(outcome, Abandoned):
+            self._observer.abandon(outcome.why, asyncio.get_running_loop().time() - ended_s)
+        return outcome
+
+    # --- the loop ------------------------------------------------------------------------------
+
+    async def _conduct(self, tasks: Tasks, listener: Listener) -> Outcome:
+        loop = asyncio.get_running_loop()
+        end_s = loop.time() + self._timeouts.total_s
+        wait_s = self._timeouts.first_message_s
+        phase: Literal["first_message", "idle"] = "first_message"
+        while True:
+            while outgoing := self._conductor.outgoing():
+                for wish in outgoing:
+                    outcome = self._carry_out(wish, tasks, listener)
+                    if outcome is not None:
+                        return outcome
+            event = await self._next_event(min(loop.time() + wait_s, end_s), phase, end_s)
+            wait_s, phase = self._timeouts.idle_s, "idle"
+            self._conductor.receive(event)
+
+    def _carry_out(self, wish: Outgoing, tasks: Tasks, listener: Listener) -> Outcome | None:
+        match wish:
+            case OpenStage():
+                self._outboxes[wish.stage] = asyncio.Queue(_OUTBOX)
+                self._streams[wish.stage] = tasks.create_task(self._run_stage(wish))
+            case FeedStage():
+                self._feed(wish)
+            case CancelStage():
+                self._streams[wish.stage].cancel()
+            case TextDelta() | PcmDelta():
+                if not listener.hear(wish):
+                    self._conductor.receive(ClientLeft("slow"))
+            case Finished() | Failed() | Abandoned():
+                return wish
+            case _:
+                assert_never(wish)
+        return None
+
+    def _feed(self, wish: FeedStage) -> None:
+        try:
+            self._outboxes[wish.stage].put_nowait(wish.tensors)
+        except asyncio.QueueFull:
+            error = ServiceError("The model took too long.", status=504, code="upstream_timeout")
+            self._conductor.receive(StageFailed(wish.stage, error))
+
+    async def _next_event(
+        self, until_s: float, phase: Literal["first_message", "idle"], end_s: float
+    ) -> Event:
+        try:
+            async with asyncio.timeout_at(until_s):
+                return await self._inbox.get()
+        except TimeoutError:
+            return TimedOut("total" if until_s == end_s else phase)
+
+    async def _watch_client(self) -> None:
+        await self._client_left()
+        await self._inbox.put(ClientLeft("gone"))
+
+    # --- one stage -----------------------------------------------------------------------------
+
+    async def _run_stage(self, first: OpenStage) -> None:
+        stage = first.stage
+        started_s = asyncio.get_running_loop().time()
+        try:
+            async with self._stages.stream(stage, self._turn_id) as stream, Tasks() as tasks:
+                self._observe(stage, "connect", started_s)
+                writer = tasks.create_task(self._write(stream, first))
+                await self._read(stream, stage, started_s)
+                writer.cancel()
+                await stream.close()
+        except GatewayError as error:
+            await self._inbox.put(StageFailed(stage, error))
+
+    async def _read(self, stream: StageStream, stage: Stage, started_s: float) -> None:
+        is_first = True
+        async for message in stream.messages():
+            if is_first:
+                self._observe(stage, "first", started_s)
+                is_first = False
+            await self._inbox.put(message)
+        self._observe(stage, "total", started_s)
+        await self._inbox.put(StageEnded(stage))
+
+    async def _write(self, stream: StageStream, first: OpenStage) -> None:
+        outbox = self._outboxes[first.stage]
+        try:
+            await stream.open(first.tensors)
+            while True:
+                await stream.feed(await outbox.get())
+        except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
+            # The call has ended; the reading side learns why and says so.
+            return
+
+    def _observe(self, stage: Stage, phase: Phase, started_s: float) -> None:
+        self._observer.observe_stage(stage, phase, asyncio.get_running_loop().time() - started_s)
