@@ -6,6 +6,7 @@ two ways is refused before.
 """
 
 import ipaddress
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +17,8 @@ from tercet_gateway.media.refusals import MediaError
 
 _MAX_URL_CHARS: Final = 8192
 _SCHEMES: Final = ("https", "http")
+
+_USER_NAME: Final = re.compile(r"([^:/?#]*:)?//[^/?#]*@")
 
 # Global by the letter, but they wrap an IPv4 address that may be private: 6to4 and NAT64.
 _WRAPPERS: Final = (ipaddress.IPv6Network("2002::/16"), ipaddress.IPv6Network("64:ff9b::/96"))
@@ -35,7 +38,7 @@ def parse_allowed_hosts(entries: Iterable[str]) -> frozenset[Origin]:
 
 def _allowed_origin(entry: str) -> Origin:
     url = URL(entry if "://" in entry else f"https://{entry}")
-    if url.scheme not in _SCHEMES or url.host is None or url != url.origin():
+    if url.scheme not in _SCHEMES or url != url.origin() or any(map(_is_ambiguous, entry)):
         raise ValueError(f"allowed media host {entry!r} is not of the form host, host:port or http://host")
     return _origin_of(url)
 
@@ -46,7 +49,7 @@ def _origin_of(url: URL) -> Origin:
 
 def check_url(text: str, allowed: frozenset[Origin], base: URL | None = None) -> URL:
     """The URL to dial, if it may be dialled; a redirect's target may be relative to `base`."""
-    if len(text) > _MAX_URL_CHARS or any(_is_ambiguous(char) for char in text):
+    if len(text) > _MAX_URL_CHARS or any(map(_is_ambiguous, text)):
         raise MediaError("The URL is too long, or has characters that no URL has.", "invalid_url")
     try:
         url = URL(text) if base is None else base.join(URL(text))
@@ -55,7 +58,7 @@ def check_url(text: str, allowed: frozenset[Origin], base: URL | None = None) ->
         raise MediaError("This is not a URL.", "invalid_url") from error
     if origin.scheme not in _SCHEMES or not origin.host:
         raise MediaError("Media come as a data URL or from an http(s) URL.", "invalid_url")
-    if "@" in url.raw_authority:
+    if _USER_NAME.match(text):
         raise MediaError("The URL must not hold a user name or password.", "invalid_url")
     if origin not in allowed:
         raise MediaError(

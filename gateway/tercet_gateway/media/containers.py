@@ -17,7 +17,7 @@ from tercet_gateway.media.workers import Watch
 
 # PyAV ships no types that mypy may follow here, hence Any for its objects throughout.
 
-_FORMATS: Final = "wav,mp3,flac,ogg,aac,aiff,mov,matroska,avi,mpegts"
+_FORMATS: Final = "wav,mp3,flac,ogg,aac,aiff,mov,matroska,avi"
 _CODECS: Final = ",".join(
     (
         "aac,alac,flac,mp3,mp3float,opus,vorbis,libopus,libvorbis,pcm_alaw,pcm_mulaw,pcm_u8,pcm_s8",
@@ -27,7 +27,7 @@ _CODECS: Final = ",".join(
 )
 _MESSAGES: Final[dict[RefusalCode, str]] = {
     "invalid_audio": "The sound cannot be decoded. Send WAV, MP3, FLAC, Ogg, AAC, M4A or WebM.",
-    "invalid_video": "The video cannot be decoded. Send MP4, WebM, Matroska, AVI or MPEG-TS.",
+    "invalid_video": "The video cannot be decoded. Send MP4, MOV, WebM, Matroska or AVI.",
 }
 _DECODER_ERRORS: Final = (av.FFmpegError, ValueError, TypeError, ArithmeticError, LookupError, MemoryError)
 
@@ -45,7 +45,7 @@ def open_container(data: bytes, code: RefusalCode, max_pixels: int) -> Iterator[
             io.BytesIO(data),
             mode="r",
             options=options,
-            container_options={"format_whitelist": _FORMATS},
+            container_options={"format_whitelist": _FORMATS, "codec_whitelist": _CODECS},
             metadata_errors="replace",
             io_open=_refuse_to_open,
         ) as container:
@@ -56,6 +56,10 @@ def open_container(data: bytes, code: RefusalCode, max_pixels: int) -> Iterator[
 
 def iter_frames(container: Any, stream: Any, watch: Watch) -> Iterator[Any]:
     """Frames in the order of time. Broken packets are left out, as players do, unless most are broken."""
+    if stream.codec_context is None:
+        raise ValueError("no decoder for this stream")
+    # What `open` was given binds FFmpeg's probing only; the decoder proper is opened by the first packet.
+    stream.codec_context.options = container.options
     whole, broken = 0, 0
     for packet in container.demux(stream):
         watch.check()

@@ -6,9 +6,11 @@ those of Qwen's own tools: 2 frames a second, an even number, sides in multiples
 """
 
 import math
+import statistics
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -94,17 +96,18 @@ def plan_frames(shown_s: Sequence[float], bounds: VideoBounds) -> FramePlan:
     """Which moments to look at: `_FPS` a second where the bounds let us, and an even number of them."""
     if not shown_s:
         raise MediaError("The video holds no frames.", "invalid_video")
-    count = len(shown_s)
-    span = shown_s[-1] - shown_s[0]
-    # The last frame is shown as long as the others are on average.
-    seconds = span * count / (count - 1) if span > 0 else 1 / _FPS
+    # The last frame is shown as long as most others are.
+    gaps = [later - earlier for earlier, later in pairwise(shown_s)]
+    frame_s = statistics.median(gaps) if gaps else 1 / _FPS
+    seconds = shown_s[-1] - shown_s[0] + frame_s
     if seconds > bounds.max_s:
         raise too_large(f"The video may be at most {bounds.max_s:g} seconds long.")
-    most = min(bounds.max_frames, count)
+    if seconds <= 0:
+        raise MediaError("All frames of the video are shown at one moment.", "invalid_video")
+    most = min(bounds.max_frames, len(shown_s))
     kept = max(2, min(max(round(seconds * _FPS), _MIN_FRAMES), most) // 2 * 2)
     # Half a frame late, so that rounding in the file's clock does not take us to the frame before.
-    start_s = shown_s[0] + seconds / count / 2
-    times_s = tuple(start_s + index * seconds / kept for index in range(kept))
+    times_s = tuple(shown_s[0] + frame_s / 2 + index * seconds / kept for index in range(kept))
     return FramePlan(times_s=times_s, fps=kept / seconds, seconds=seconds)
 
 

@@ -49,6 +49,7 @@ def _encode(pcm: bytes, coding: _Coding) -> bytes:
         stream = container.add_stream(coding.codec, rate=SAMPLE_RATE_HZ, layout="mono")
         if coding.bit_rate is not None:
             stream.bit_rate = coding.bit_rate
+        container.start_encoding()  # writes the header, also where no sound follows
         for start in range(0, len(samples), _PIECE_SAMPLES):
             piece = samples[start : start + _PIECE_SAMPLES].reshape(1, -1)
             frame = av.AudioFrame.from_ndarray(piece, format="s16", layout="mono")

@@ -14,6 +14,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver
 from yarl import URL
 
+from tercet_gateway.logs import log_event
 from tercet_gateway.media.addresses import check_url, is_numeric, is_public, parse_allowed_hosts
 from tercet_gateway.media.allowance import Allowance
 from tercet_gateway.media.refusals import MediaError, too_large
@@ -63,7 +64,7 @@ class Fetcher:
             async with asyncio.timeout(self._limits.fetch_s), self._slots:
                 return await self._follow(target, max_bytes, allowance)
         except (aiohttp.ClientError, OSError, ValueError) as error:  # OSError: also the timeout
-            log.info("media_fetch_failed host=%s reason=%r", target.host, error)
+            log_event(log, "media_fetch_failed", host=target.host, reason=repr(error))
             raise _unavailable() from error
 
     async def _follow(self, target: URL, max_bytes: int, allowance: Allowance) -> bytes:

@@ -18,6 +18,7 @@ from aiohttp.abc import AbstractResolver
 from tercet_wire.messages import AudioPart, ImagePart, VideoPart
 from tercet_wire.names import INPUT_SAMPLE_RATE_HZ
 
+from tercet_gateway.logs import log_event
 from tercet_gateway.media.allowance import Allowance
 from tercet_gateway.media.base64_data import is_data_url, parse_base64, parse_data_url
 from tercet_gateway.media.decode_audio import decode_sound
@@ -217,5 +218,5 @@ def _refusing_at(param: str) -> Iterator[None]:
     try:
         yield
     except MediaError as refusal:
-        log.info("media_refused param=%s code=%s reason=%r", param, refusal.code, refusal.__cause__)
+        log_event(log, "media_refused", param=param, code=refusal.code, reason=repr(refusal.__cause__))
         raise refusal.at(param) from refusal
