@@ -1,0 +1,137 @@
+"""`tercet up omni.yaml`: the deployment as processes of this machine, until Ctrl-C.
+
+The order is the whole of it: read the file, have the checkpoint, start the servers, then the gateway, say
+where it is, watch over them all, and stop them in the opposite order.
+"""
+
+import asyncio
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tercet_operator.resources.triton import PlanError
+from tercet_wire.names import GATEWAY_METRICS_PORT, GATEWAY_PORT
+from tercet_wire.spec import ModelSpec, OmniDeployment
+
+from tercet_cli.deployment_file import read_deployment
+from tercet_cli.errors import CommandError
+from tercet_cli.local_deployment import (
+    Folders,
+    GatewayAddress,
+    find_model_repository,
+    plan_gateway,
+    plan_servers,
+    write_files,
+)
+from tercet_cli.ports import claim_port
+from tercet_cli.readiness import wait_ready
+from tercet_cli.sources import DEFAULT_CACHE
+from tercet_cli.supervision import keep_running, read_output
+from tercet_cli.triton_process import prepare_triton
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    """What the user asked for, checked."""
+
+    deployment: OmniDeployment
+    address: GatewayAddress
+    folders: Folders
+    model_cache: Path
+
+
+def up(
+    file: Annotated[Path, typer.Argument(help="The OmniDeployment, such as examples/demo.yaml.")],
+    *,
+    port: Annotated[int, typer.Option(help="Where the gateway listens; 0 for any free port.")] = GATEWAY_PORT,
+    host: Annotated[str, typer.Option(help="Address the gateway listens on.")] = "127.0.0.1",
+    metrics_port: Annotated[
+        int, typer.Option(help="The gateway's metrics; 0 for any.")
+    ] = GATEWAY_METRICS_PORT,
+    model_cache: Annotated[
+        Path, typer.Option(envvar="TERCET_CACHE", help="Where checkpoints are kept.")
+    ] = DEFAULT_CACHE,
+    log_dir: Annotated[
+        Path | None, typer.Option(help="Logs and settings. Default: up/NAME-PORT in the cache folder.")
+    ] = None,
+) -> None:
+    """Serve a deployment on this machine: Triton with the three stages, and the gateway."""
+    deployment = read_deployment(file)
+    address = GatewayAddress(
+        host=host,
+        port=claim_port(host, port, "--port"),
+        metrics_port=claim_port(host, metrics_port, "--metrics-port"),
+    )
+    run_folder = log_dir or DEFAULT_CACHE / "up" / f"{deployment.metadata.name}-{address.port}"
+    folders = Folders(model_repository=find_model_repository(), run=run_folder.resolve())
+    request = _Request(
+        deployment=deployment, address=address, folders=folders, model_cache=model_cache.resolve()
+    )
+    try:
+        asyncio.run(_serve_until_stopped(request))
+    except* CommandError as failures:
+        raise _first(failures) from None
+    typer.echo("Stopped.")
+
+
+async def _serve_until_stopped(request: _Request) -> None:
+    serving = asyncio.current_task()
+    assert serving is not None  # noqa: S101  # a coroutine always runs in a task
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, serving.cancel)
+    try:
+        await _serve(request)
+    except asyncio.CancelledError:
+        return  # the user's wish, carried out
+
+
+async def _serve(request: _Request) -> None:
+    triton = prepare_triton(DEFAULT_CACHE)
+    typer.echo(f"Getting {request.deployment.spec.model.source}")
+    checkpoint = await _fetch(request.deployment.spec.model, request.model_cache)
+    try:
+        servers = plan_servers(request.deployment, checkpoint, triton, request.folders)
+    except PlanError as error:
+        raise CommandError(str(error)) from error
+    write_files(request.deployment, servers, request.address, request.folders)
+    ready = asyncio.Event()
+    async with asyncio.TaskGroup() as triton_group:
+        for server in servers:
+            typer.echo(f"Starting {server.command.name} (log: {server.command.log_path})")
+            triton_group.create_task(keep_running(server.command, ready=ready, report=typer.echo))
+        await wait_ready([url for server in servers for url in server.ready_urls], report=typer.echo)
+        gateway = plan_gateway(request.folders)
+        async with asyncio.TaskGroup() as gateway_group:
+            typer.echo(f"Starting gateway (log: {gateway.log_path})")
+            gateway_group.create_task(keep_running(gateway, ready=ready, report=typer.echo))
+            await wait_ready([f"{request.address.url}/health/ready"], report=typer.echo)
+            ready.set()
+            _greet(request.deployment, request.address)
+
+
+async def _fetch(model: ModelSpec, cache: Path) -> Path:
+    """In a process of its own, since it loads torch, which the launcher would keep for as long as it runs."""
+    command = (sys.executable, "-m", "tercet_cli.main", "fetch", model.source)
+    output = await read_output((*command, "--revision", model.revision, "--cache", str(cache)))
+    if output is None:
+        raise CommandError(f"spec.model.source: {model.source} cannot be had, for the reason above")
+    return Path(output)
+
+
+def _greet(deployment: OmniDeployment, address: GatewayAddress) -> None:
+    body = f'{{"model": "{deployment.metadata.name}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+    typer.echo(
+        f"\nReady: {address.url}/v1\n"
+        f"Metrics: {address.metrics_url}\n"
+        f"Try: curl {address.url}/v1/chat/completions -H 'content-type: application/json' -d '{body}'\n"
+        "Stop: Ctrl-C"
+    )
+
+
+def _first(failures: BaseExceptionGroup[CommandError]) -> CommandError:
+    """Of the leaves of the group; the others follow from it."""
+    first = failures.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
