@@ -1,0 +1,137 @@
+"""The memory behind the KV blocks, and where each row of a step finds its keys and values.
+
+Used by the step loop (which binds a turn's blocks to a seat when it is admitted) and by the model (which
+writes and reads through a `Layout`). It does not decide who gets blocks; that is the scheduler's work.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from tercet_engine.decoder.blocks import BlockPool
+from tercet_engine.decoder.shape import DecoderShape
+
+_GROUP_TOKENS = 8192
+"""Most keys (padding included) that one group of decoding turns gathers: more would not stay in the cache."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """`count` consecutive rows of the turn in `seat`, the first of them its `start`-th."""
+
+    seat: int
+    start: int
+    count: int
+
+    @property
+    def end(self) -> int:
+        return self.start + self.count
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Rows `first` to `first + turns * queries` of a step, which attend together.
+
+    Either one new row each of several turns, or several rows of one turn.
+    """
+
+    first: int
+    turns: int
+    queries: int
+    keys: int
+    blocks: torch.Tensor  # (turns * blocks per turn)
+    mask: torch.Tensor | None  # (turns, 1, queries, keys), or None where every key is seen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    slots: torch.Tensor  # (rows,) where each row's keys and values are written
+    groups: tuple[Group, ...]
+
+
+def order_spans(spans: Sequence[Span]) -> list[int]:
+    """The order of a step's rows: single rows first, like lengths side by side, so that little is padded."""
+    return sorted(range(len(spans)), key=lambda i: (spans[i].count > 1, spans[i].end))
+
+
+class KVCache:
+    """Keys and values of all layers, (layers, blocks, tokens, keys then values, head dim)."""
+
+    def __init__(
+        self, shape: DecoderShape, pool: BlockPool, *, seats: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        sizes = (shape.layers, pool.blocks, pool.block_tokens, 2 * shape.kv_heads, shape.head_dim)
+        self.memory = torch.zeros(sizes, device=device, dtype=dtype)
+        self.block_tokens = pool.block_tokens
+        self._device = device
+        width = min(pool.blocks, pool.blocks_for(shape.context))
+        self._tables = torch.zeros(seats, width, dtype=torch.long)
+        self._free_seats = list(range(seats - 1, -1, -1))
+
+    def bind(self, blocks: tuple[int, ...]) -> int:
+        """Give these blocks a seat: the name under which a step's spans refer to them."""
+        seat = self._free_seats.pop()
+        self._tables[seat, : len(blocks)] = torch.tensor(blocks)
+        return seat
+
+    def release(self, seat: int) -> None:
+        self._free_seats.append(seat)
+
+    def plan_layout(self, spans: Sequence[Span]) -> Layout:
+        """Layout of a step whose rows stand in the order of `spans` (see `order_spans`)."""
+        seats = torch.tensor([span.seat for span in spans for _ in range(span.count)])
+        at = torch.tensor([at for span in spans for at in range(span.start, span.end)])
+        slots = self._tables[seats, at // self.block_tokens] * self.block_tokens + at % self.block_tokens
+        singles = next((i for i, span in enumerate(spans) if span.count > 1), len(spans))
+        groups = [self._decode_group(first, some) for first, some in _cut(spans[:singles])]
+        row = singles
+        for span in spans[singles:]:
+            groups.append(self._prompt_group(row, span))
+            row += span.count
+        return Layout(slots=slots.to(self._device), groups=tuple(groups))
+
+    def _decode_group(self, first: int, spans: Sequence[Span]) -> Group:
+        lengths = torch.tensor([span.end for span in spans])
+        longest, shortest = spans[-1].end, spans[0].end
+        mask = None
+        if longest != shortest:
+            mask = (torch.arange(longest) < lengths[:, None])[:, None, None].to(self._device)
+        return Group(
+            first=first,
+            turns=len(spans),
+            queries=1,
+            keys=longest,
+            blocks=self._blocks([span.seat for span in spans], longest),
+            mask=mask,
+        )
+
+    def _prompt_group(self, first: int, span: Span) -> Group:
+        mask = None
+        if span.start:
+            mask = torch.ones(span.count, span.end, dtype=torch.bool, device=self._device).tril(span.start)
+            mask = mask[None, None]
+        return Group(
+            first=first,
+            turns=1,
+            queries=span.count,
+            keys=span.end,
+            blocks=self._blocks([span.seat], span.end),
+            mask=mask,
+        )
+
+    def _blocks(self, seats: list[int], keys: int) -> torch.Tensor:
+        width = -(-keys // self.block_tokens)
+        return self._tables[seats, :width].flatten().to(self._device)
+
+
+def _cut(spans: Sequence[Span]) -> list[tuple[int, Sequence[Span]]]:
+    """Cut single rows, sorted by length, into groups of at most _GROUP_TOKENS keys."""
+    cuts, first = [], 0
+    for i, span in enumerate(spans):
+        if (i - first + 1) * span.end > _GROUP_TOKENS and i > first:
+            cuts.append((first, spans[first:i]))
+            first = i
+    if first < len(spans):
+        cuts.append((first, spans[first:]))
+    return cuts

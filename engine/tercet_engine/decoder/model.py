@@ -1,0 +1,135 @@
+"""The Qwen2 decoder of thinker and talker: ragged batches of rows over paged keys and values.
+
+Called by the step loop once per step with the rows of every turn in the step, one after the other. It
+knows nothing of turns, tokens or sampling: rows of embeddings go in, final hidden rows come out, and
+`logits` is the head. On a GPU it runs plain linears and SDPA, which picks flash attention where it can;
+not measured.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional
+from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniRotaryEmbedding
+
+from tercet_engine.decoder.kv import Group, KVCache, Layout
+from tercet_engine.decoder.linear import Linear, build_linear
+from tercet_engine.decoder.shape import read_shape
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Layer:
+    qkv: Linear
+    out: Linear
+    gate_up: Linear
+    down: Linear
+    norm_in: torch.Tensor
+    norm_mlp: torch.Tensor
+
+
+class Decoder:
+    """`weights` are named as in the checkpoint (`layers.0.self_attn.q_proj.weight`, `norm.weight`)."""
+
+    def __init__(self, config: Any, weights: Mapping[str, torch.Tensor], head: torch.Tensor) -> None:
+        self.shape = read_shape(config)
+        self._layers = [_build_layer(weights, i) for i in range(self.shape.layers)]
+        self._norm = weights["norm.weight"]
+        self._head = build_linear(head)
+        self._rotary = _Rotary(config, head.device)
+
+    def forward(
+        self, rows: torch.Tensor, positions: torch.Tensor, layout: Layout, cache: KVCache
+    ) -> torch.Tensor:
+        """(rows, hidden), (3, rows) -> (rows, hidden) after the final norm; keys and values are kept."""
+        turns = self._rotary.angles(positions, rows.dtype)
+        for layer, memory in zip(self._layers, cache.memory, strict=True):
+            mixed = self._attend(layer, self._normed(rows, layer.norm_in), turns, layout, memory)
+            rows = rows + mixed
+            gate, up = layer.gate_up(self._normed(rows, layer.norm_mlp)).chunk(2, -1)
+            rows = rows + layer.down(functional.silu(gate).mul_(up))
+        return self._normed(rows, self._norm)
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        return self._head(hidden).float()
+
+    def _normed(self, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return functional.rms_norm(rows, (rows.shape[-1],), weight, self.shape.epsilon)
+
+    def _attend(
+        self,
+        layer: _Layer,
+        rows: torch.Tensor,
+        turns: tuple[torch.Tensor, torch.Tensor],
+        layout: Layout,
+        memory: torch.Tensor,
+    ) -> torch.Tensor:
+        shape = self.shape
+        fused = layer.qkv(rows).view(len(rows), shape.heads + 2 * shape.kv_heads, shape.head_dim)
+        _rotate(fused[:, : shape.heads + shape.kv_heads], *turns)
+        memory.flatten(0, 1).index_copy_(0, layout.slots, fused[:, shape.heads :])
+        queries = fused[:, : shape.heads]  # (rows, heads, head_dim)
+        mixed = [self._attend_group(queries, group, memory) for group in layout.groups]
+        return layer.out(mixed[0] if len(mixed) == 1 else torch.cat(mixed))
+
+    def _attend_group(self, queries: torch.Tensor, group: Group, memory: torch.Tensor) -> torch.Tensor:
+        """Query heads that share a key head stand as further queries, so that no key is copied for them."""
+        turns, count, heads = group.turns, group.queries, self.shape.kv_heads
+        shared = self.shape.heads // heads
+        rows = queries[group.first : group.first + turns * count]
+        query = rows.view(turns, count, heads, shared, -1).permute(
+            0, 2, 3, 1, 4
+        )  # (turns, heads, shared, count, d)
+        kept = memory.index_select(0, group.blocks).view(turns, -1, 2 * heads, self.shape.head_dim)
+        kept = kept[:, : group.keys].transpose(1, 2)  # (turns, 2 * heads, keys, d)
+        key, value = kept[:, :heads], kept[:, heads:]
+        if count > 1 and group.mask is None:
+            mixed = functional.scaled_dot_product_attention(
+                query.flatten(1, 2), key, value, is_causal=True, enable_gqa=shared > 1
+            ).view(query.shape)
+        else:
+            mask = group.mask if group.mask is None or count == 1 else group.mask.repeat(1, 1, shared, 1)
+            mixed = functional.scaled_dot_product_attention(query.flatten(2, 3), key, value, attn_mask=mask)
+            mixed = mixed.view(query.shape)
+        return mixed.permute(0, 3, 1, 2, 4).reshape(turns * count, -1)
+
+
+class _Rotary:
+    """Multimodal rotary angles: each section of dimensions follows one of the three position rows."""
+
+    def __init__(self, config: Any, device: torch.device) -> None:
+        reference = Qwen2_5OmniRotaryEmbedding(config)
+        self._frequencies = reference.inv_freq.to(device)  # (head_dim / 2,)
+        self._scale = float(reference.attention_scaling)
+        sections = [i % 3 for i, size in enumerate(reference.mrope_section) for _ in range(size)]
+        self._sections = torch.tensor(sections, device=device)
+
+    def angles(self, positions: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+        """Cosines, and sines with the sign of the rotation, (rows, 1, head_dim)."""
+        angle = positions[self._sections].T.float() * self._frequencies
+        cos, sin = angle.cos() * self._scale, angle.sin() * self._scale
+        cos, sin = torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
+        return cos.to(dtype)[:, None], sin.to(dtype)[:, None]
+
+
+def _rotate(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> None:
+    """Rotate (rows, heads, head_dim) in place."""
+    halves = heads.view(*heads.shape[:-1], 2, -1)
+    swapped = halves.flip(-2).view(heads.shape)
+    heads.mul_(cos).addcmul_(swapped, sin)
+
+
+def _build_layer(weights: Mapping[str, torch.Tensor], index: int) -> _Layer:
+    def stacked(kind: str, names: Iterable[str]) -> torch.Tensor:
+        return torch.cat([weights[f"layers.{index}.{name}_proj.{kind}"] for name in names])
+
+    attention = [f"self_attn.{name}" for name in "qkv"]
+    return _Layer(
+        qkv=build_linear(stacked("weight", attention), stacked("bias", attention)),
+        out=build_linear(stacked("weight", ["self_attn.o"])),
+        gate_up=build_linear(stacked("weight", ["mlp.gate", "mlp.up"])),
+        down=build_linear(stacked("weight", ["mlp.down"])),
+        norm_in=weights[f"layers.{index}.input_layernorm.weight"],
+        norm_mlp=weights[f"layers.{index}.post_attention_layernorm.weight"],
+    )

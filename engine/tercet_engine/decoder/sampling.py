@@ -1,0 +1,238 @@
+"""Choosing the next token of every turn in a step.
+
+The step loop hands over the logits of all turns that need a token, with one `Picker` each. Scores are
+processed in the order of transformers' generate: repetition penalty, presence and frequency penalties,
+bias and suppressed tokens, then temperature, top-k, top-p. A turn that asks for none of it costs its
+share of an argmax. Every turn draws from its own random numbers, so that a seeded turn says the same
+alone and in a crowd.
+"""
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from tercet_wire.messages import Sampling
+
+_SHORT_LIST = 1024
+"""Candidates looked at first where only top-p bounds them; a full sort follows if their mass is too small."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """How one turn's tokens are chosen, with no default left open. A temperature of 0 is greedy."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    """0: all."""
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    bias: Mapping[int, float] = field(default_factory=dict)
+    """Added to the scores; minus infinity suppresses a token."""
+    seed: int | None = None
+    top_logprobs: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """What stands for the fields that a request leaves out."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    repetition_penalty: float = 1.0
+
+
+def resolve_choice(sampling: Sampling, defaults: Defaults, suppressed: Sequence[int] = ()) -> Choice:
+    def given(value: float | None, default: float) -> float:
+        return default if value is None else value
+
+    return Choice(
+        temperature=given(sampling.temperature, defaults.temperature),
+        top_k=int(given(sampling.top_k, defaults.top_k)),
+        top_p=given(sampling.top_p, defaults.top_p),
+        repetition_penalty=given(sampling.repetition_penalty, defaults.repetition_penalty),
+        presence_penalty=sampling.presence_penalty,
+        frequency_penalty=sampling.frequency_penalty,
+        bias=sampling.logit_bias | dict.fromkeys(suppressed, float("-inf")),
+        seed=sampling.seed,
+        top_logprobs=sampling.top_logprobs,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picked:
+    """A chosen token; log-probabilities are those of the model itself, before any processing."""
+
+    token: int
+    logprob: float | None = None
+    top: tuple[tuple[int, float], ...] = ()
+
+
+class Picker:
+    """One turn's choice, its random numbers and what it has said so far."""
+
+    def __init__(
+        self, choice: Choice, prompt: Sequence[int] = (), device: torch.device | None = None
+    ) -> None:
+        """`prompt`: the ids that count as said already for the repetition penalty."""
+        self.choice = choice
+        self._random = random.Random(choice.seed)  # noqa: S311 - speech, not secrets
+        self._said = _IdSet(prompt if choice.repetition_penalty != 1 else (), device)
+        self._counts: dict[int, int] = {}
+
+    def note(self, token: int) -> None:
+        """Remember a chosen token, as far as a penalty will ask for it."""
+        choice = self.choice
+        if choice.repetition_penalty != 1:
+            self._said.add(token)
+        if choice.presence_penalty or choice.frequency_penalty:
+            self._counts[token] = self._counts.get(token, 0) + 1
+
+    def draw(self) -> float:
+        """The next random number in [0, 1)."""
+        return self._random.random()
+
+    def said(self) -> torch.Tensor:
+        """Ids that the repetition penalty falls on; empty where there is none."""
+        return self._said.ids()
+
+    def shifts(self) -> dict[int, float]:
+        """What is added to the scores of single tokens."""
+        choice = self.choice
+        shifts = dict(choice.bias)
+        for token, count in self._counts.items():
+            penalty = choice.presence_penalty + choice.frequency_penalty * count
+            shifts[token] = shifts.get(token, 0.0) - penalty
+        return shifts
+
+
+class _IdSet:
+    """Distinct ids as a tensor that grows in place, so that a step does not rebuild it."""
+
+    def __init__(self, ids: Sequence[int], device: torch.device | None) -> None:
+        distinct = list(dict.fromkeys(ids))
+        self._known = set(distinct)
+        self._ids = torch.tensor(distinct, dtype=torch.long, device=device)
+
+    def add(self, token: int) -> None:
+        if token in self._known:
+            return
+        count = len(self._known)
+        if count == len(self._ids):
+            self._ids = torch.cat([self._ids, self._ids.new_empty(max(64, count))])
+        self._ids[count] = token
+        self._known.add(token)
+
+    def ids(self) -> torch.Tensor:
+        return self._ids[: len(self._known)]
+
+
+def pick(logits: torch.Tensor, pickers: Sequence[Picker]) -> list[Picked | None]:
+    """One token for each row of (turns, vocabulary); None where the scores are not numbers.
+
+    Overwrites `logits`; the tokens are noted in their pickers.
+    """
+    wanted = {row: picker.choice.top_logprobs for row, picker in enumerate(pickers)}
+    raw = {row: logits[row].log_softmax(-1) for row, top in wanted.items() if top is not None}
+    _penalise(logits, pickers)
+    _shift(logits, pickers)
+    peaks, best = (column.tolist() for column in logits.max(-1))
+    sampled = [row for row, picker in enumerate(pickers) if picker.choice.temperature > 0]
+    for row, token in zip(sampled, _sample(logits, pickers, sampled), strict=True):
+        best[row] = token
+    picked: list[Picked | None] = []
+    for row, (peak, token) in enumerate(zip(peaks, best, strict=True)):
+        if math.isnan(peak):
+            picked.append(None)
+            continue
+        pickers[row].note(token)
+        picked.append(_with_logprobs(token, raw.get(row), wanted[row]))
+    return picked
+
+
+def _with_logprobs(token: int, logprobs: torch.Tensor | None, top: int | None) -> Picked:
+    if logprobs is None:
+        return Picked(token=token)
+    values, ids = logprobs.topk(min(top or 0, len(logprobs)))
+    return Picked(
+        token=token,
+        logprob=float(logprobs[token]),
+        top=tuple(zip(ids.tolist(), values.tolist(), strict=True)),
+    )
+
+
+def _penalise(logits: torch.Tensor, pickers: Sequence[Picker]) -> None:
+    """Repetition penalty: positive scores are divided by it, negative ones multiplied."""
+    said = [(row, picker.said(), picker.choice.repetition_penalty) for row, picker in enumerate(pickers)]
+    said = [(row, ids, penalty) for row, ids, penalty in said if len(ids)]
+    if not said:
+        return
+    at = torch.cat([ids + row * logits.shape[1] for row, ids, _ in said])
+    counts = torch.tensor([len(ids) for _, ids, _ in said], device=logits.device)
+    penalties = torch.tensor([penalty for _, _, penalty in said], device=logits.device)
+    penalty = penalties.repeat_interleave(counts)
+    flat = logits.view(-1)
+    scores = flat[at]
+    flat[at] = torch.where(scores < 0, scores * penalty, scores / penalty)
+
+
+def _shift(logits: torch.Tensor, pickers: Sequence[Picker]) -> None:
+    """Presence and frequency penalties, bias, suppressed tokens: all are added."""
+    at: list[int] = []
+    shifts: list[float] = []
+    for row, picker in enumerate(pickers):
+        for token, shift in picker.shifts().items():
+            at.append(row * logits.shape[1] + token)
+            shifts.append(shift)
+    if at:
+        device = logits.device
+        logits.view(-1).index_add_(0, torch.tensor(at, device=device), torch.tensor(shifts, device=device))
+
+
+def _sample(logits: torch.Tensor, pickers: Sequence[Picker], rows: Sequence[int]) -> list[int]:
+    """Draw a token for each of `rows`."""
+    if not rows:
+        return []
+    choices = [pickers[row].choice for row in rows]
+    device = logits.device
+
+    def column(values: Sequence[float]) -> torch.Tensor:
+        return torch.tensor(values, device=device, dtype=torch.float64)[:, None]
+
+    scores = logits[list(rows)] / column([choice.temperature for choice in choices]).float()
+    draws = column([pickers[row].draw() for row in rows])
+    if all(choice.top_k == 0 and choice.top_p >= 1 for choice in choices):
+        return _index_at(scores.double().softmax(-1), draws).tolist()
+    top_k = column([choice.top_k or logits.shape[1] for choice in choices])
+    top_p = column([choice.top_p for choice in choices])
+    values, ids = _candidates(scores, top_k, top_p)
+    ranks = torch.arange(values.shape[1], device=device)
+    chances = values.double().masked_fill(ranks >= top_k, float("-inf")).softmax(-1)
+    before = chances.cumsum(-1) - chances
+    chances = chances.masked_fill((before >= top_p) & (ranks > 0), 0.0)
+    return ids.gather(1, _index_at(chances, draws)[:, None])[:, 0].tolist()
+
+
+def _candidates(
+    scores: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores and ids, highest first, of at least all tokens that top-k and top-p let through."""
+    most = int(top_k.max())
+    if most <= _SHORT_LIST:
+        return scores.topk(most)
+    values, ids = scores.topk(min(_SHORT_LIST, scores.shape[1]))
+    mass = (values.logsumexp(-1) - scores.logsumexp(-1)).exp()[:, None]
+    if bool(((mass >= top_p) | (top_k <= _SHORT_LIST)).all()):
+        return values, ids
+    return scores.sort(-1, descending=True)
+
+
+def _index_at(chances: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    """(turns, n) weights and (turns, 1) numbers in [0, 1) -> (turns,) the index where each number falls."""
+    edges = chances.cumsum(-1)
+    found = torch.searchsorted(edges, draws * edges[:, -1:], right=True)[:, 0]
+    return found.clamp(max=chances.shape[1] - 1)

@@ -1,0 +1,324 @@
+"""The thread that owns a decoder: inbox, places, one step, outputs, and again.
+
+Thinker and talker each run one loop per device. Hosts reach it through `stage.StageEngine`, whose methods
+only put work into the inbox; what differs between the two stages stands behind `DecoderStage` and
+`Reply`. A turn that fails ends alone; when a whole step fails, the turns in it end and the loop goes on.
+Every turn leaves through `_end`, so its KV blocks always return and its sink is closed once.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
+from typing import Any, Final, Generic, TypeVar
+
+import torch
+from tercet_wire.messages import Load, StageFailure
+from tercet_wire.settings import StageSettings
+
+from tercet_engine.decoder.blocks import BlockPool
+from tercet_engine.decoder.kv import KVCache, Span, order_spans
+from tercet_engine.decoder.reply import DecoderStage, Outlet, Portion, Reply
+from tercet_engine.decoder.sampling import Picked, Picker, pick
+from tercet_engine.decoder.scheduler import Limits, Scheduler, Share, Ticket
+from tercet_engine.stage import Sink, StageError
+
+_log = logging.getLogger(__name__)
+
+_IDLE_S: Final = 1.0
+_WATCH_S: Final = 0.02
+"""How often clients that may have gone are looked at while turns are open but none can be stepped."""
+_SHUTDOWN_S: Final = 10.0
+
+Input = TypeVar("Input")
+Output = TypeVar("Output")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Turn(Generic[Input, Output]):
+    """A turn from its arrival to its end."""
+
+    session: str
+    sink: Sink[Output]
+    reply: Reply[Input]
+    arrived_s: float
+    has_asked: bool = False
+    """It waits for a place in the scheduler, or has one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seat(Generic[Input, Output]):
+    """A turn that has its place and blocks."""
+
+    number: int
+    turn: _Turn[Input, Output]
+    picker: Picker
+
+
+class StepLoop(Generic[Input, Output]):
+    """A `StageEngine` over one decoder on one device."""
+
+    def __init__(
+        self,
+        # Any: the stage's own reply type, which only the stage looks into.
+        stage: DecoderStage[Input, Output, Any],
+        cache: KVCache,
+        pool: BlockPool,
+        settings: StageSettings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._stage = stage
+        self._cache = cache
+        self._settings = settings
+        self._clock = clock
+        self._scheduler = Scheduler(_read_limits(settings), pool)
+        self._turns: dict[str, _Turn[Input, Output]] = {}
+        self._seats: dict[str, _Seat[Input, Output]] = {}
+        self._load = Load()
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=f"{settings.stage}-steps", daemon=True)
+        self._thread.start()
+
+    # --- from any thread ---------------------------------------------------------------------
+
+    def open(self, session: str, first: Input, sink: Sink[Output]) -> None:
+        if not self._post(partial(self._open, session, first, sink, self._clock())):
+            sink.close(_SHUT_DOWN)
+
+    def feed(self, session: str, more: Input) -> None:
+        self._post(partial(self._tell, session, lambda reply: reply.feed(more)))
+
+    def cancel(self, session: str) -> None:
+        self._post(partial(self._end, session, _GONE))
+
+    def load(self) -> Load:
+        return self._load
+
+    def shutdown(self) -> None:
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        self._thread.join(_SHUTDOWN_S)
+
+    def _post(self, action: Callable[[], None]) -> bool:
+        with self._wake:
+            if not self._stopping:
+                self._inbox.append(action)
+                self._wake.notify()
+            return not self._stopping
+
+    # --- the loop ----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        torch.set_num_threads(self._settings.threads)  # OpenMP keeps this per thread
+        reason = _INTERNAL
+        try:
+            with torch.inference_mode():
+                while not self._stopping:
+                    self._read_inbox()
+                    self._drop_gone()
+                    self._admit()
+                    shares = self._scheduler.plan(self._ready())
+                    if shares:
+                        self._step(shares)
+                    self._load = self._measure()
+                    if not shares:
+                        self._rest()
+            reason = _SHUT_DOWN
+        finally:
+            self._end_all(reason)
+
+    def _read_inbox(self) -> None:
+        with self._wake:
+            actions = list(self._inbox)
+            self._inbox.clear()
+        for action in actions:
+            action()
+
+    def _drop_gone(self) -> None:
+        for turn in list(self._turns.values()):
+            with self._within(turn.session):
+                if turn.sink.is_cancelled():
+                    raise StageError(_GONE)
+
+    def _admit(self) -> None:
+        for session, blocks in self._scheduler.admit():
+            with self._within(session):
+                turn = self._turns[session]
+                picker = turn.reply.begin()
+                self._seats[session] = _Seat(number=self._cache.bind(blocks), turn=turn, picker=picker)
+        self._end_each(self._scheduler.expire(self._clock()), _OVERLOADED)
+
+    def _ready(self) -> dict[str, int]:
+        return {session: seat.turn.reply.ready() for session, seat in self._seats.items()}
+
+    def _measure(self) -> Load:
+        now_s = self._clock()
+        return Load(
+            turns=len(self._seats),
+            waiting=len(self._turns) - len(self._seats),
+            kv_used=self._scheduler.kv_used,
+            lateness_s=max((turn.reply.lateness_s(now_s) for turn in self._turns.values()), default=0.0),
+        )
+
+    def _rest(self) -> None:
+        with self._wake:
+            if not self._inbox and not self._stopping:
+                self._wake.wait(_WATCH_S if self._turns else _IDLE_S)
+
+    # --- one step ----------------------------------------------------------------------------
+
+    def _step(self, shares: Sequence[Share]) -> None:
+        seats = [self._seats[share.session] for share in shares]
+        spans = [
+            Span(seat=seat.number, start=seat.turn.reply.fed, count=share.rows)
+            for seat, share in zip(seats, shares, strict=True)
+        ]
+        order = order_spans(spans)
+        seats, spans = [seats[i] for i in order], [spans[i] for i in order]
+        with _contained(partial(self._end_each, [share.session for share in shares])):
+            self._deliver(seats, spans, *self._compute(seats, spans))
+
+    def _compute(
+        self, seats: Sequence[_Seat[Input, Output]], spans: Sequence[Span]
+    ) -> tuple[torch.Tensor | None, dict[int, Picked | None]]:
+        """States for the next stage, a row a row; and the tokens, by their turn's index in the step."""
+        portions = [
+            Portion(reply=seat.turn.reply, rows=span.count) for seat, span in zip(seats, spans, strict=True)
+        ]
+        decoder = self._stage.decoder
+        rows, positions = self._stage.gather(portions)
+        hidden = decoder.forward(rows, positions, self._cache.plan_layout(spans), self._cache)
+        states = self._stage.hand_on(portions, rows, hidden)
+        complete = [i for i, portion in enumerate(portions) if portion.reply.completes_with(portion.rows)]
+        if not complete:
+            return states, {}
+        ends = list(accumulate(span.count for span in spans))
+        logits = decoder.logits(hidden[[ends[i] - 1 for i in complete]])
+        return states, dict(zip(complete, pick(logits, [seats[i].picker for i in complete]), strict=True))
+
+    def _deliver(
+        self,
+        seats: Sequence[_Seat[Input, Output]],
+        spans: Sequence[Span],
+        states: torch.Tensor | None,
+        picked: dict[int, Picked | None],
+    ) -> None:
+        counts = [span.count for span in spans]
+        parts = [None] * len(spans) if states is None else torch.split(states, counts)
+        for i, (seat, part) in enumerate(zip(seats, parts, strict=True)):
+            with self._within(seat.turn.session):
+                if i in picked and picked[i] is None:
+                    raise ArithmeticError("the model's scores are not numbers")
+                seat.turn.reply.receive(counts[i], part, picked.get(i))
+                self._settle(seat.turn)
+
+    # --- how turns begin and end -------------------------------------------------------------
+
+    def _open(self, session: str, first: Input, sink: Sink[Output], arrived_s: float) -> None:
+        if session in self._turns:
+            _close(sink, StageFailure(type="invalid_request", message=f"session {session} is already open"))
+        elif len(self._turns) >= self._settings.max_turns + self._settings.queue_turns:
+            _close(sink, _OVERLOADED)
+        else:
+            with _contained(partial(_close, sink)):
+                outlet = self._outlet(session, sink, arrived_s)
+                reply = self._stage.open(first, outlet)
+                self._turns[session] = _Turn(session=session, sink=sink, reply=reply, arrived_s=arrived_s)
+            self._tell(session, lambda _: None)
+
+    def _outlet(self, session: str, sink: Sink[Output], arrived_s: float) -> Outlet[Output]:
+        def later(action: Callable[[], None]) -> None:
+            self._post(partial(self._tell, session, lambda _: action()))
+
+        return Outlet(sink=sink, arrived_s=arrived_s, clock=self._clock, load=self.load, later=later)
+
+    def _tell(self, session: str, action: Callable[[Reply[Input]], None]) -> None:
+        """Do something within a turn, if it is still open, and see what has become of it."""
+        turn = self._turns.get(session)
+        if turn is not None:
+            with self._within(session):
+                action(turn.reply)
+                self._settle(turn)
+
+    def _settle(self, turn: _Turn[Input, Output]) -> None:
+        """After anything that may have ended a turn or told its size."""
+        if turn.reply.ended:
+            self._end(turn.session)
+        elif not turn.has_asked and (size := turn.reply.size()) is not None:
+            turn.has_asked = True
+            due_s = turn.arrived_s + turn.reply.due_s
+            self._scheduler.join(
+                Ticket(session=turn.session, tokens=size, due_s=due_s, arrived_s=turn.arrived_s)
+            )
+
+    def _within(self, session: str) -> AbstractContextManager[None]:
+        """A failure in here ends this turn and no other."""
+        return _contained(partial(self._end, session))
+
+    def _end(self, session: str, failure: StageFailure | None = None) -> None:
+        turn = self._turns.pop(session, None)
+        if turn is None:
+            return
+        self._scheduler.leave(session)
+        seat = self._seats.pop(session, None)
+        if seat is not None:
+            self._cache.release(seat.number)
+        with _contained():
+            turn.reply.close()
+        _close(turn.sink, failure)
+
+    def _end_each(self, sessions: Sequence[str], failure: StageFailure) -> None:
+        for session in sessions:
+            self._end(session, failure)
+
+    def _end_all(self, failure: StageFailure) -> None:
+        with self._wake:
+            self._stopping = True
+        self._read_inbox()  # what came too late is opened only to be closed
+        self._end_each(list(self._turns), failure)
+        self._stage.close()
+
+
+_GONE: Final = StageFailure(type="cancelled", message="the turn was cancelled")
+_SHUT_DOWN: Final = StageFailure(type="cancelled", message="the stage is shutting down")
+_OVERLOADED: Final = StageFailure(
+    type="overloaded", message="no place became free for this turn in time; try again later"
+)
+_INTERNAL: Final = StageFailure(
+    type="internal", message="the stage failed on this turn; its log has the details"
+)
+
+
+@contextmanager
+def _contained(fail: Callable[[StageFailure], None] = lambda _: None) -> Iterator[None]:
+    """Keep a failure to the turns that it concerns. The one place that catches every exception."""
+    try:
+        yield
+    except StageError as error:
+        fail(error.failure)
+    except Exception:  # noqa: BLE001 - the edge that keeps a stage alive
+        _log.exception("turn_failed")
+        fail(_INTERNAL)
+
+
+def _close(sink: Sink[Output], failure: StageFailure | None) -> None:
+    """Close a sink whose host may itself be failing."""
+    with _contained():
+        sink.close(failure)
+
+
+def _read_limits(settings: StageSettings) -> Limits:
+    return Limits(
+        max_turns=settings.max_turns,
+        queue_turns=settings.queue_turns,
+        queue_s=settings.queue_s,
+        chunk_tokens=settings.chunk_tokens,
+    )
