@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from tercet_cli.bench import bench
 from tercet_cli.chat import chat
 from tercet_cli.errors import CommandError
 from tercet_cli.fetch import fetch
@@ -21,6 +22,7 @@ app = typer.Typer(
 app.command()(up)
 app.command()(fetch)
 app.command()(chat)
+app.command()(bench)
 
 
 def main() -> None:

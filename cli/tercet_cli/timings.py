@@ -37,7 +37,7 @@ class TurnRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnFigures:
-    """None where a turn has no such figure: no sound, or a single token."""
+    """None where a turn has no such figure: no sound, a single piece, a single token."""
 
     ttft_s: float | None
     ttfa_s: float | None
@@ -56,7 +56,7 @@ def turn_figures(record: TurnRecord) -> TurnFigures:
         ttft_s=record.text_s[0] - record.sent_s if record.text_s else None,
         ttfa_s=sounds[0].at_s - record.sent_s if sounds else None,
         rtf=(sounds[-1].at_s - record.sent_s) / audio_s if sounds else None,
-        stream_rtf=(sounds[-1].at_s - sounds[0].at_s) / audio_s if sounds else None,
+        stream_rtf=(sounds[-1].at_s - sounds[0].at_s) / audio_s if len(sounds) > 1 else None,
         underrun_s=underrun_s(sounds) if sounds else None,
         tokens_per_s=_tokens_per_s(record),
         audio_s=audio_s,
