@@ -1,0 +1,168 @@
+"""The product against transformers' `generate`: same machine, same weights, same run.
+
+Both take turns, round after round, so that a machine that gets slower does so for both. The product is asked
+over HTTP, through the gateway and Triton; transformers is called in this process and has every core.
+Both reply with equally many tokens of text, and the demo model's speech follows its text; how far the lengths
+of the sound differ is reported.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from tercet_cli.measuring import Run, measure_run
+from tercet_cli.servers import Server
+from tercet_cli.sources import resolve_source
+
+from bench.product import MODEL, Product, serve
+from bench.reports import Claim, Report
+from bench.transformers_peer import PeerRun, TransformersPeer
+from bench.workload import Workload, read_workload
+
+AT_ONCE: Final = 8
+SINGLES: Final = 3
+"""Turns of the product alone in a round: they are short, and TTFA is a small time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """What one round measured: the product first, then its peer, each alone on the machine."""
+
+    single: Run
+    peer_single: PeerRun
+    many: Run
+    peer_many: PeerRun
+    gateway_cpu_s: float
+    """Of the gateway process during `many`."""
+
+
+def run(cache: Path, *, rounds: int, text_tokens: int) -> Report:
+    checkpoint = resolve_source("demo://bench", cache_root=cache)
+    workload = read_workload(checkpoint, text_tokens)
+    peer = TransformersPeer(checkpoint, threads=os.cpu_count() or 1)
+    with serve(cache) as product:
+        _ask(product.server, workload, at_once=AT_ONCE, requests=AT_ONCE)
+        peer.speak(Workload(text_tokens=8, end_tokens=workload.end_tokens), turns=1)
+        measured = [_measure_round(product, peer, workload) for _ in range(rounds)]
+        rss_bytes = product.gateway_cost().rss_bytes
+    return judge(measured, gateway_rss_bytes=rss_bytes)
+
+
+def _measure_round(product: Product, peer: TransformersPeer, workload: Workload) -> Round:
+    single = _ask(product.server, workload, at_once=1, requests=SINGLES)
+    peer_single = peer.speak(workload, turns=1)
+    before = product.gateway_cost().cpu_s
+    many = _ask(product.server, workload, at_once=AT_ONCE, requests=AT_ONCE)
+    gateway_cpu_s = product.gateway_cost().cpu_s - before
+    peer_many = peer.speak(workload, turns=AT_ONCE)
+    return Round(
+        single=single, peer_single=peer_single, many=many, peer_many=peer_many, gateway_cpu_s=gateway_cpu_s
+    )
+
+
+def _ask(server: Server, workload: Workload, *, at_once: int, requests: int) -> Run:
+    run = asyncio.run(measure_run(server, workload.request(MODEL), at_once=at_once, requests=requests))
+    if run.failures:
+        raise RuntimeError(f"{len(run.failures)} turns failed, the first: {run.failures[0]}")
+    return run
+
+
+# --- what the rounds say (pure) ----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """Medians over the rounds, of the product or of its peer."""
+
+    ttfa_s: float
+    rtf: float
+    throughput: float
+    """Seconds of sound a second, with AT_ONCE turns."""
+    audio_s: float
+    """Of one turn."""
+
+
+def judge(rounds: Sequence[Round], *, gateway_rss_bytes: int) -> Report:
+    ours, theirs = _product_side(rounds), _peer_side(rounds)
+    return Report(
+        name="against_transformers",
+        title=f"One turn, and {AT_ONCE} at once, against transformers (medians of {len(rounds)} rounds)",
+        columns=("", "Tercet", "transformers", "ratio"),
+        rows=[
+            _row("first sound, s", ours.ttfa_s, theirs.ttfa_s),
+            _row("RTF of one turn", ours.rtf, theirs.rtf),
+            _row(f"sound a second, {AT_ONCE} turns, s", ours.throughput, theirs.throughput),
+            _row("sound of one turn, s", ours.audio_s, theirs.audio_s),
+            *_other_rows(rounds, gateway_rss_bytes),
+        ],
+        claims=_claims(ours, theirs),
+        raw={"rounds": [asdict(each) for each in rounds], "gateway_rss_bytes": gateway_rss_bytes},
+    )
+
+
+def _product_side(rounds: Sequence[Round]) -> Side:
+    turns = [turn for each in rounds for turn in each.single.turns]
+    return Side(
+        ttfa_s=_median(turn.ttfa_s for turn in turns),
+        rtf=_median(turn.rtf for turn in turns),
+        throughput=median(each.many.audio_s / each.many.wall_s for each in rounds),
+        audio_s=median(turn.audio_s for turn in turns),
+    )
+
+
+def _peer_side(rounds: Sequence[Round]) -> Side:
+    singles = [each.peer_single for each in rounds]
+    return Side(
+        ttfa_s=median(single.wall_s for single in singles),
+        rtf=median(single.wall_s / single.audio_s for single in singles),
+        throughput=median(each.peer_many.audio_s / each.peer_many.wall_s for each in rounds),
+        audio_s=median(single.audio_s for single in singles),
+    )
+
+
+def _claims(ours: Side, theirs: Side) -> list[Claim]:
+    alike = min(ours.audio_s, theirs.audio_s) / max(ours.audio_s, theirs.audio_s)
+    return [
+        Claim(
+            text="time to first sound, times lower",
+            measured=theirs.ttfa_s / ours.ttfa_s,
+            target=30,
+            at_least=True,
+        ),
+        Claim(
+            text="RTF of one turn, share of theirs",
+            measured=ours.rtf / theirs.rtf,
+            target=0.5,
+            at_least=False,
+        ),
+        Claim(
+            text=f"sound a second with {AT_ONCE} turns, times theirs",
+            measured=ours.throughput / theirs.throughput,
+            target=2,
+            at_least=True,
+        ),
+        Claim(text="replies are as long (shorter / longer)", measured=alike, target=0.9, at_least=True),
+    ]
+
+
+def _row(heading: str, ours: float, theirs: float) -> tuple[str, ...]:
+    return heading, f"{ours:.3f}", f"{theirs:.3f}", f"{max(ours, theirs) / min(ours, theirs):.1f}"
+
+
+def _other_rows(rounds: Sequence[Round], gateway_rss_bytes: int) -> list[tuple[str, ...]]:
+    many = [turn for each in rounds for turn in each.many.turns]
+    cpu = median(each.gateway_cpu_s / each.many.audio_s for each in rounds)
+    return [
+        (f"first sound, {AT_ONCE} turns, s", f"{_median(turn.ttfa_s for turn in many):.3f}", "", ""),
+        (f"underrun, {AT_ONCE} turns, s", f"{_median(turn.underrun_s for turn in many):.3f}", "", ""),
+        ("gateway, ms of CPU a second of sound", f"{1000 * cpu:.1f}", "", ""),
+        ("gateway, MiB of memory", f"{gateway_rss_bytes / 2**20:.0f}", "", ""),
+    ]
+
+
+def _median(values: Iterable[float | None]) -> float:
+    return median(value for value in values if value is not None)

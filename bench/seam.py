@@ -1,0 +1,221 @@
+"""What the seams cost: TTFA through gateway and Triton against the computing that must precede it.
+
+That computing is done by the same three engines with the same settings, in this process, one after the
+other: the prompt and two tokens in the thinker, the first window's codes in the talker, the first window in
+code2wav. What TTFA is above their sum is what messages, processes and scheduling cost.
+"""
+
+import asyncio
+import os
+import queue
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, Final, Generic, TypeVar
+from uuid import uuid4
+
+import torch
+from tercet_cli.deployment_file import read_deployment
+from tercet_cli.measuring import measure_run
+from tercet_cli.sources import resolve_source
+from tercet_engine.code2wav.stage import load_code2wav
+from tercet_engine.stage import (
+    Code2WavInput,
+    Code2WavOutput,
+    StageEngine,
+    TalkerInput,
+    TalkerOutput,
+    ThinkerInput,
+    ThinkerOutput,
+)
+from tercet_engine.talker import load_talker
+from tercet_engine.thinker import load_thinker
+from tercet_operator.resources.triton import build_servers
+from tercet_wire.messages import StageFailure, Turn
+from tercet_wire.names import Stage
+from tercet_wire.settings import StageSettings
+
+from bench.product import BENCH_YAML, MODEL, Product, serve
+from bench.reports import Claim, Report
+from bench.workload import Workload, read_workload
+
+TARGET: Final = 1.5
+ASKED: Final = 3
+"""Turns of the product in a round."""
+WAIT_S: Final = 120.0
+
+Output = TypeVar("Output")
+
+
+class Inbox(Generic[Output]):
+    """A sink that hands a turn's outputs to the measuring thread."""
+
+    def __init__(self) -> None:
+        self._queue: queue.SimpleQueue[Output | StageFailure | None] = queue.SimpleQueue()
+
+    def send(self, output: Output) -> None:
+        self._queue.put(output)
+
+    def close(self, failure: StageFailure | None = None) -> None:
+        self._queue.put(failure)
+
+    def is_cancelled(self) -> bool:
+        return False
+
+    def take(self) -> Output | None:
+        """Wait for the next output; None: the turn has ended."""
+        match self._queue.get(timeout=WAIT_S):
+            case StageFailure(message=message):
+                raise RuntimeError(message)
+            case output:
+                return output
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engines:
+    thinker: StageEngine[ThinkerInput, ThinkerOutput]
+    talker: StageEngine[TalkerInput, TalkerOutput]
+    code2wav: StageEngine[Code2WavInput, Code2WavOutput]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Computing:
+    """Seconds of each stage until it has what the first sound needs of it."""
+
+    thinker_s: float
+    talker_s: float
+    code2wav_s: float
+
+    @property
+    def sum_s(self) -> float:
+        return self.thinker_s + self.talker_s + self.code2wav_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    ttfa_s: tuple[float, ...]
+    computing: Computing
+
+
+def run(cache: Path, *, rounds: int, text_tokens: int) -> Report:
+    checkpoint = resolve_source("demo://bench", cache_root=cache)
+    workload = read_workload(checkpoint, text_tokens)
+    with ExitStack() as stack:
+        product = stack.enter_context(serve(cache))
+        engines = _load(checkpoint, stack)
+        _measure_round(product, engines, workload)
+        measured = [_measure_round(product, engines, workload) for _ in range(rounds)]
+    return judge(measured)
+
+
+def _load(checkpoint: Path, stack: ExitStack) -> Engines:
+    """Open the engines with the settings that the product's servers got."""
+    plans = build_servers(read_deployment(BENCH_YAML), checkpoint=str(checkpoint), cores=os.cpu_count() or 1)
+    settings: dict[Stage, StageSettings] = {each.stage: each for plan in plans for each in plan.stages}
+    engines = Engines(
+        thinker=load_thinker(settings[Stage.THINKER]),
+        talker=load_talker(settings[Stage.TALKER]),
+        code2wav=load_code2wav(settings[Stage.CODE2WAV]),
+    )
+    for engine in (engines.thinker, engines.talker, engines.code2wav):
+        stack.callback(engine.shutdown)
+    return engines
+
+
+def _measure_round(product: Product, engines: Engines, workload: Workload) -> Round:
+    request = workload.request(MODEL)
+    run = asyncio.run(measure_run(product.server, request, at_once=1, requests=ASKED))
+    ttfa_s = tuple(turn.ttfa_s for turn in run.turns if turn.ttfa_s is not None)
+    return Round(ttfa_s=ttfa_s, computing=_compute(engines, workload.turn()))
+
+
+def _compute(engines: Engines, turn: Turn) -> Computing:
+    """Run a turn through the three stages, each to its part of the first sound."""
+    thinker_s, outputs = _think(engines, turn)
+    later = turn.model_copy(update={"messages": ()})
+    talker_s, codes = _talk(engines, later, outputs)
+    code2wav_s = _sound(engines, later, codes)
+    return Computing(thinker_s=thinker_s, talker_s=talker_s, code2wav_s=code2wav_s)
+
+
+def _think(engines: Engines, turn: Turn) -> tuple[float, list[ThinkerOutput]]:
+    """Time to the first reply row, which is there once the second token is; then let the turn end."""
+    inbox: Inbox[ThinkerOutput] = Inbox()
+    outputs: list[ThinkerOutput] = []
+    rows = prompt = 0
+    spoken_s: float | None = None
+    started = time.perf_counter()
+    engines.thinker.open(uuid4().hex, ThinkerInput(turn=turn), inbox)
+    while (output := inbox.take()) is not None:
+        outputs.append(output)
+        rows += output.states.shape[0]
+        prompt += output.positions.shape[1]
+        if spoken_s is None and rows > prompt:
+            spoken_s = time.perf_counter() - started
+    if spoken_s is None:
+        raise RuntimeError("the thinker's reply has nothing to speak")
+    return spoken_s, outputs
+
+
+def _talk(engines: Engines, turn: Turn, outputs: Sequence[ThinkerOutput]) -> tuple[float, tuple[int, ...]]:
+    """Time to the first codes, with all states there from the start."""
+    whole = TalkerInput(
+        turn=turn,
+        states=torch.cat([output.states for output in outputs]),
+        positions=torch.cat([output.positions for output in outputs], dim=1),
+        last=True,
+    )
+    return _first(engines.talker, whole, lambda output: output.codes)
+
+
+def _sound(engines: Engines, turn: Turn, codes: tuple[int, ...]) -> float:
+    """Time to the first sound of the first codes."""
+    first = Code2WavInput(turn=turn, codes=codes, last=False)
+    return _first(engines.code2wav, first, lambda output: output.pcm.size)[0]
+
+
+def _first(engine: StageEngine[Any, Any], given: Any, part: Callable[[Any], Any]) -> tuple[float, Any]:
+    """Time to the first output that has the part, and the part; the turn is then cancelled."""
+    inbox: Inbox[Any] = Inbox()
+    session = uuid4().hex
+    started = time.perf_counter()
+    engine.open(session, given, inbox)
+    while (output := inbox.take()) is not None:
+        if found := part(output):
+            seconds = time.perf_counter() - started
+            engine.cancel(session)
+            return seconds, found
+    raise RuntimeError("the stage ended its turn without an output")
+
+
+def judge(rounds: Sequence[Round]) -> Report:
+    ttfa_s = median(value for each in rounds for value in each.ttfa_s)
+    computing = Computing(
+        thinker_s=median(each.computing.thinker_s for each in rounds),
+        talker_s=median(each.computing.talker_s for each in rounds),
+        code2wav_s=median(each.computing.code2wav_s for each in rounds),
+    )
+    return Report(
+        name="seam",
+        title=f"First sound against the computing before it (medians of {len(rounds)} rounds)",
+        columns=("", "ms"),
+        rows=[
+            ("thinker: prompt and two tokens", f"{1000 * computing.thinker_s:.0f}"),
+            ("talker: prompt and the first codes", f"{1000 * computing.talker_s:.0f}"),
+            ("code2wav: the first window", f"{1000 * computing.code2wav_s:.0f}"),
+            ("sum", f"{1000 * computing.sum_s:.0f}"),
+            ("TTFA through gateway and Triton", f"{1000 * ttfa_s:.0f}"),
+        ],
+        claims=[
+            Claim(
+                text="TTFA over the sum of its computing",
+                measured=ttfa_s / computing.sum_s,
+                target=TARGET,
+                at_least=False,
+            )
+        ],
+        raw={"rounds": [asdict(each) for each in rounds]},
+    )

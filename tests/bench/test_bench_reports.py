@@ -1,0 +1,121 @@
+"""What the benchmarks make of their measurements."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from tercet_cli.measuring import Run
+from tercet_cli.timings import TurnFigures
+
+from bench import against_transformers, seam
+from bench.__main__ import main
+from bench.machine import describe_machine
+from bench.reports import Claim, Report, print_report, write_report
+from bench.transformers_peer import PeerRun
+from bench.workload import PROMPT, Workload, read_workload
+
+
+def _turn(ttfa_s: float, rtf: float) -> TurnFigures:
+    return TurnFigures(
+        ttft_s=0.01,
+        ttfa_s=ttfa_s,
+        rtf=rtf,
+        stream_rtf=rtf,
+        underrun_s=0.0,
+        tokens_per_s=100.0,
+        audio_s=10.0,
+        text_tokens=125,
+    )
+
+
+def _round(ttfa_s: float, peer_s: float) -> against_transformers.Round:
+    """Eight turns take 8 s here and five times as long as one there."""
+    return against_transformers.Round(
+        single=Run(turns=(_turn(ttfa_s, 0.2),), failures=(), wall_s=2.0),
+        peer_single=PeerRun(wall_s=peer_s, audio_s=10.0),
+        many=Run(turns=(_turn(3 * ttfa_s, 0.7),) * 8, failures=(), wall_s=8.0),
+        peer_many=PeerRun(wall_s=5 * peer_s, audio_s=80.0),
+        gateway_cpu_s=0.8,
+    )
+
+
+def test_claims_are_judged_on_medians() -> None:
+    """One slow round out of three does not decide."""
+    report = against_transformers.judge(
+        [_round(0.1, 5.0), _round(9.0, 5.0), _round(0.1, 5.0)], gateway_rss_bytes=100 * 2**20
+    )
+    first_sound, rtf, throughput, lengths = report.claims
+    assert first_sound.measured == pytest.approx(50.0)
+    assert rtf.measured == pytest.approx(0.2 / 0.5)
+    assert throughput.measured == pytest.approx((80 / 8) / (80 / 25))
+    assert lengths.measured == pytest.approx(1.0)
+    assert all(claim.is_met for claim in report.claims)
+    json.dumps(report.raw)
+
+
+def test_the_seam_is_first_sound_over_its_computing() -> None:
+    """Medians part by part, so that an outlier of one stage does not count."""
+    fast = seam.Computing(thinker_s=0.05, talker_s=0.02, code2wav_s=0.03)
+    slow = seam.Computing(thinker_s=0.05, talker_s=2.0, code2wav_s=0.03)
+    rounds = [seam.Round(ttfa_s=(0.14, 0.14, 5.0), computing=each) for each in (fast, slow, fast)]
+    (claim,) = seam.judge(rounds).claims
+    assert claim.measured == pytest.approx(1.4)
+    assert claim.is_met
+
+
+@pytest.mark.parametrize(
+    ("measured", "at_least", "met"),
+    [(30.0, True, True), (29.9, True, False), (30.0, False, True), (31.0, False, False)],
+)
+def test_a_claim_is_met_at_its_target(measured: float, at_least: bool, met: bool) -> None:
+    """From either side."""
+    assert Claim(text="", measured=measured, target=30, at_least=at_least).is_met is met
+
+
+def test_a_report_is_printed_and_written_with_its_setup(tmp_path: Path) -> None:
+    """A claim that is not met stands out in both."""
+    claim = Claim(text="fast", measured=1.0, target=2, at_least=True)
+    report = Report(
+        name="x", title="X", columns=("a", "b"), rows=[("one", "1")], claims=[claim], raw={"r": 1}
+    )
+    screen = io.StringIO()
+    print_report(report, Console(file=screen, width=80))
+    assert "NOT MET" in screen.getvalue()
+    document = json.loads(write_report(report, {"cores": 2}, tmp_path / "results").read_text())
+    assert document["setup"] == {"cores": 2}
+    assert document["claims"][0]["met"] is False
+
+
+def test_the_machine_is_named_with_commit_and_versions() -> None:
+    """Figures without these say nothing."""
+    machine = describe_machine()
+    assert machine["cores"] >= 1
+    assert machine["commit"] != "unknown"
+    assert machine["versions"]["torch"].startswith("2.")
+
+
+def test_every_party_is_asked_the_same(tmp_path: Path) -> None:
+    """The gateway, the stages and transformers get one prompt, one length, no end."""
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": [7, 9]}')
+    workload = read_workload(tmp_path, 40)
+    body, turn = workload.request("bench").body(), workload.turn()
+    assert body["max_completion_tokens"] == turn.sampling.max_tokens == 40
+    assert body["logit_bias"] == {"7": -100.0, "9": -100.0}
+    assert turn.sampling.logit_bias == {7: -100.0, 9: -100.0}
+    assert body["messages"] == [{"role": "user", "content": PROMPT}]
+    assert workload.chat()[-1] == {"role": "user", "content": [{"type": "text", "text": PROMPT}]}
+
+
+def test_a_checkpoint_may_have_one_end_token(tmp_path: Path) -> None:
+    """As some generation configs have."""
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": 7}')
+    assert read_workload(tmp_path, 40) == Workload(text_tokens=40, end_tokens=(7,))
+
+
+def test_an_unknown_benchmark_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the names there are."""
+    with pytest.raises(SystemExit):
+        main(["fastest"])
+    assert "no such benchmark: fastest" in capsys.readouterr().err
