@@ -1,0 +1,124 @@
+"""One layer of the DiT, on rows of blocks: attention within the block, and where a layer has it, to the
+block before or after.
+
+`dit` builds these from transformers' layers and drops those. Positions count within the block (the one
+before begins at -24, the one after at 24): rotary attention sees only differences, so the tables are
+constants and no length is too long.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import torch
+from torch.nn import functional
+
+from tercet_engine.code2wav.modulation import LayerModulation, Modulation
+from tercet_engine.code2wav.rows import Rows
+from tercet_engine.code2wav.windows import BLOCK_FRAMES
+from tercet_engine.decoder.linear import Linear, build_linear
+
+NORM_EPS: Final = 1e-6
+
+
+def place_linear(
+    weight: torch.Tensor, bias: torch.Tensor, device: torch.device, dtype: torch.dtype
+) -> Linear:
+    return build_linear(weight.detach().to(device, dtype), bias.detach().to(device, dtype))
+
+
+def modulate(hidden: torch.Tensor, modulation: Modulation) -> torch.Tensor:
+    """The layer norm whose weight and bias come from the time."""
+    return functional.layer_norm(hidden, hidden.shape[-1:], modulation.scale, modulation.shift, NORM_EPS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Past:
+    """Keys and values around a window, before rotation, in one evaluation and look-back layer.
+
+    `known` (c, windows with a past, 24, 2, heads, head dim): of the block before each such window;
+    `kept`, of the same shape: where those of each window's last final block go.
+    """
+
+    known: torch.Tensor | None
+    kept: torch.Tensor
+
+
+class DitLayer:
+    """`block` is transformers' DiTDecoderLayer; `turns` comes from `build_turns`."""
+
+    def __init__(
+        self, block: Any, turns: torch.Tensor, heads: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        attention, mlp = block.attn, block.ff.ff
+        place = partial(place_linear, device=device, dtype=dtype)
+        queries_keys_values = (attention.to_q, attention.to_k, attention.to_v)
+        self._qkv = place(
+            torch.cat([linear.weight for linear in queries_keys_values]),
+            torch.cat([linear.bias for linear in queries_keys_values]),
+        )
+        self._out = place(attention.to_out[0].weight, attention.to_out[0].bias)
+        self._up = place(mlp[0].weight, mlp[0].bias)
+        self._down = place(mlp[3].weight, mlp[3].bias)
+        self._heads = heads
+        self._turns = turns
+        self.looks_back = block.look_backward_block > 0
+        self._looks_ahead = block.look_ahead_block > 0
+
+    def __call__(
+        self, hidden: torch.Tensor, modulation: LayerModulation, rows: Rows, past: Past | None
+    ) -> torch.Tensor:
+        """(c * rows, width, hidden) -> the same. `past` is given to layers that look back."""
+        attended = self._attend(modulate(hidden, modulation.attention), rows, past)
+        hidden = torch.addcmul(hidden, modulation.attention.gate, self._out(attended))
+        inner = functional.gelu(self._up(modulate(hidden, modulation.mlp)), approximate="tanh")
+        return torch.addcmul(hidden, modulation.mlp.gate, self._down(inner))
+
+    def _attend(self, hidden: torch.Tensor, rows: Rows, past: Past | None) -> torch.Tensor:
+        qkv = self._qkv(hidden).unflatten(-1, (3, self._heads, -1))  # (c * rows, width, 3, heads, d)
+        query, keys_values = qkv[:, :, 0], qkv[:, :, 1:]
+        before = past is not None and rows.before is not None
+        after = self._looks_ahead and rows.after is not None
+        if past is not None:
+            keys_values = _look_back(keys_values, rows, past)
+        if self._looks_ahead:
+            keys_values = _look_ahead(keys_values, rows)
+        own = self._turns[BLOCK_FRAMES : BLOCK_FRAMES + rows.width]
+        start = 0 if before else BLOCK_FRAMES
+        rotate(query[:, :, 0], own)
+        rotate(keys_values[:, :, 0, 0], self._turns[start : start + keys_values.shape[1]])
+        query, key, value = (heads.transpose(1, 2) for heads in (query, *keys_values.unbind(2)))
+        mask = rows.masks[before, after]
+        return functional.scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).flatten(2)
+
+
+def _look_back(keys_values: torch.Tensor, rows: Rows, past: Past) -> torch.Tensor:
+    """Put the block before in front of each row's own: (c * rows, 24 + width, 2, heads, d)."""
+    passes = keys_values.unflatten(0, (2, rows.count))
+    if len(rows.kept):
+        past.kept.copy_(passes[:, rows.kept])
+    if rows.before is None:
+        return keys_values
+    candidates = passes if past.known is None else torch.cat([passes, past.known], 1)
+    return torch.cat([candidates[:, rows.before].flatten(0, 1), keys_values], 1)
+
+
+def _look_ahead(keys_values: torch.Tensor, rows: Rows) -> torch.Tensor:
+    """Put the block after behind each row's own. It takes the last 24 keys: they are the row's own."""
+    if rows.after is None:
+        return keys_values
+    own = keys_values[:, -BLOCK_FRAMES:].unflatten(0, (2, rows.count))
+    return torch.cat([keys_values, own[:, rows.after].flatten(0, 1)], 1)
+
+
+def build_turns(rotary: Any, device: torch.device) -> torch.Tensor:
+    """The rotations of positions -24 to 47 as complex numbers: (72, head dim / 2)."""
+    positions = torch.arange(-BLOCK_FRAMES, 2 * BLOCK_FRAMES)
+    angles = positions[:, None] * rotary.inv_freq.float()
+    return torch.polar(torch.full_like(angles, rotary.attention_scaling), angles).to(device)
+
+
+def rotate(head: torch.Tensor, turns: torch.Tensor) -> None:
+    """In place: pairs of neighbouring values are complex numbers. Only the first head is rotated."""
+    pairs = torch.view_as_complex(head.float().unflatten(-1, (-1, 2)))
+    head.copy_(torch.view_as_real(pairs * turns).flatten(-2))

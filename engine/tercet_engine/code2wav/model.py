@@ -1,0 +1,48 @@
+"""The networks of code2wav on one device, read from a checkpoint's `token2wav.` tensors.
+
+`stage` loads one SpeechModel per device, before it opens its thread.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from tercet_wire.settings import StageSettings
+from torch import nn
+from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import (
+    Qwen2_5OmniToken2WavBigVGANModel,
+    Qwen2_5OmniToken2WavDiTModel,
+)
+
+from tercet_engine.checkpoint import Checkpoint
+from tercet_engine.code2wav.dit import BlockDit, Voice
+from tercet_engine.code2wav.vocoder import Vocoder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeechModel:
+    dit: BlockDit
+    vocoder: Vocoder
+    voices: Mapping[str, Voice]
+
+
+def load_model(checkpoint: Checkpoint, settings: StageSettings, device: torch.device) -> SpeechModel:
+    config = checkpoint.config.token2wav_config
+    net = _fill(Qwen2_5OmniToken2WavDiTModel(config.dit_config), checkpoint, "token2wav.code2wav_dit_model.")
+    dit = BlockDit(net, device, getattr(torch, settings.dtype))
+    dit.prepare(settings.window.solver, settings.window.points)
+    vocoder = Qwen2_5OmniToken2WavBigVGANModel(config.bigvgan_config)
+    return SpeechModel(
+        dit=dit,
+        vocoder=Vocoder(_fill(vocoder, checkpoint, "token2wav.code2wav_bigvgan_model."), device),
+        voices={
+            name: dit.build_voice(speaker.cond, speaker.ref_mel)
+            for name, speaker in checkpoint.speakers.items()
+        },
+    )
+
+
+def _fill(net: nn.Module, checkpoint: Checkpoint, prefix: str) -> nn.Module:
+    """Built and filled on the CPU in float32; what each part keeps is placed where it is used."""
+    net.load_state_dict(checkpoint.load(prefix))
+    return net.eval()

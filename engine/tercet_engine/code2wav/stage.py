@@ -1,0 +1,259 @@
+"""The code2wav stage: a thread per device that turns the codes of many turns into sound.
+
+Hosts open it with `load_code2wav` and drive it as a StageEngine; its methods only put work into the inbox.
+Each step decodes the windows that are nearest to their deadlines, as one batch. A turn that fails ends
+alone; every turn leaves through `_end`, so that its sink is closed once and its memory goes with it.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+import torch
+from tercet_wire.messages import FailureType, Load, StageEvent, StageFailure, Usage
+from tercet_wire.settings import StageSettings
+
+from tercet_engine.checkpoint import open_checkpoint
+from tercet_engine.code2wav.deadlines import Candidate, choose_batch
+from tercet_engine.code2wav.model import SpeechModel, load_model
+from tercet_engine.code2wav.noise import NoiseSource
+from tercet_engine.code2wav.steps import Job, Made, run_step
+from tercet_engine.code2wav.turn import SpeechTurn
+from tercet_engine.spread import spread
+from tercet_engine.stage import Code2WavInput, Code2WavOutput, Sink, StageEngine, StageError
+
+CPU_BATCH_BLOCKS: Final = 2
+"""Most blocks in a step: a CPU is busy with two, and more would only make a new turn wait."""
+GPU_BATCH_BLOCKS: Final = 16
+WATCH_S: Final = 0.02
+"""How often open turns are looked at without news: clients go, and buffers drain."""
+IDLE_S: Final = 1.0
+SHUTDOWN_S: Final = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+def load_code2wav(settings: StageSettings) -> StageEngine[Code2WavInput, Code2WavOutput]:
+    torch.set_num_threads(settings.threads)
+    checkpoint = open_checkpoint(settings.checkpoint)
+    stages = [
+        Code2Wav(load_model(checkpoint, settings, torch.device(name)), settings) for name in settings.devices
+    ]
+    return spread(stages)
+
+
+class Code2Wav:
+    """A StageEngine on one device. `model` is used by its thread alone."""
+
+    def __init__(
+        self, model: SpeechModel, settings: StageSettings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._model = model
+        self._settings = settings
+        self._clock = clock
+        self._most_blocks = CPU_BATCH_BLOCKS if model.dit.device.type == "cpu" else GPU_BATCH_BLOCKS
+        self._active: dict[str, SpeechTurn] = {}
+        self._waiting: dict[str, SpeechTurn] = {}  # in order of arrival
+        self._load = Load()
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="code2wav-steps", daemon=True)
+        self._thread.start()
+
+    # --- from any thread -----------------------------------------------------------------------
+
+    def open(self, session: str, first: Code2WavInput, sink: Sink[Code2WavOutput]) -> None:
+        if not self._post(partial(self._open, session, first, sink, self._clock())):
+            sink.close(_failure("cancelled", "the stage is shutting down"))
+
+    def feed(self, session: str, more: Code2WavInput) -> None:
+        self._post(partial(self._feed, session, more))
+
+    def cancel(self, session: str) -> None:
+        self._post(partial(self._cancel, session))
+
+    def load(self) -> Load:
+        return self._load
+
+    def shutdown(self) -> None:
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        self._thread.join(SHUTDOWN_S)
+
+    def _post(self, action: Callable[[], None]) -> bool:
+        with self._wake:
+            if self._stopping:
+                return False
+            self._inbox.append(action)
+            self._wake.notify()
+            return True
+
+    # --- the loop ------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        torch.set_num_threads(self._settings.threads)  # OpenMP counts per thread
+        try:
+            while not self._stopping:
+                self._read_inbox()
+                self._drop_gone()
+                self._admit()
+                jobs = self._choose()
+                if jobs:
+                    self._step(jobs)
+                else:
+                    self._rest()
+        finally:
+            self._end_all()
+
+    def _read_inbox(self) -> None:
+        with self._wake:
+            actions = list(self._inbox)
+            self._inbox.clear()
+        for action in actions:
+            action()
+
+    def _drop_gone(self) -> None:
+        for turn in self._turns():
+            if turn.sink.is_cancelled():
+                self._cancel(turn.session)
+
+    def _admit(self) -> None:
+        """Fill free places, first come first served, then refuse those who waited too long."""
+        while self._waiting and len(self._active) < self._settings.max_turns:
+            session = next(iter(self._waiting))
+            self._active[session] = self._waiting.pop(session)
+        latest = self._clock() - self._settings.queue_s
+        for turn in list(self._waiting.values()):
+            if turn.arrived_at < latest:
+                self._end(turn, _overloaded())
+
+    def _choose(self) -> list[Job]:
+        now = self._clock()
+        jobs = [
+            Job(turn=turn, window=window)
+            for turn in self._active.values()
+            if (window := turn.next_window(now))
+        ]
+        self._measure([now - job.turn.due_at for job in jobs])
+        candidates = [Candidate(due_at=job.turn.due_at, blocks=job.window.blocks) for job in jobs]
+        return [jobs[index] for index in choose_batch(candidates, now=now, most_blocks=self._most_blocks)]
+
+    def _rest(self) -> None:
+        with self._wake:
+            if not self._inbox and not self._stopping:
+                self._wake.wait(WATCH_S if self._turns() else IDLE_S)
+
+    def _measure(self, lateness_s: Sequence[float]) -> None:
+        late = max(0.0, *lateness_s) if lateness_s else 0.0
+        self._load = Load(turns=len(self._active), waiting=len(self._waiting), lateness_s=late)
+
+    # --- one step ------------------------------------------------------------------------------
+
+    def _step(self, jobs: Sequence[Job]) -> None:
+        """Decode the windows and send their sound. If that fails, try each alone: only the culprit ends."""
+        try:
+            made = run_step(self._model, jobs)
+        except Exception:  # noqa: BLE001 - the step's edge: a turn may fail, the stage may not
+            _log.exception("step_failed", extra={"sessions": [job.turn.session for job in jobs]})
+            if len(jobs) == 1:
+                self._end(jobs[0].turn, _failure("internal", "the speech of this turn could not be made"))
+                return
+            for job in jobs:
+                self._step([job])
+            return
+        self._measure([self._clock() - job.turn.due_at for job in jobs])
+        for job, result in zip(jobs, made, strict=True):
+            self._deliver(job, result)
+
+    def _deliver(self, job: Job, made: Made) -> None:
+        turn, last = job.turn, job.window.last
+        pcm = turn.commit(job.window, made.decoded, made.rendered)
+        event = StageEvent(
+            load=self._load,
+            finish_reason="stop" if last else None,
+            usage=Usage(codes=len(turn.codes)) if last else None,
+        )
+        if len(pcm) or last:
+            turn.sink.send(Code2WavOutput(pcm=pcm, last=last, event=event))
+            turn.note_sent(len(pcm), self._clock())
+        if last:
+            self._end(turn)
+
+    # --- turns come and go ---------------------------------------------------------------------
+
+    def _open(
+        self, session: str, first: Code2WavInput, sink: Sink[Code2WavOutput], arrived_at: float
+    ) -> None:
+        try:
+            turn = self._build_turn(session, first, sink, arrived_at)
+        except StageError as refusal:
+            sink.close(refusal.failure)
+            return
+        turn.receive(first.codes, first.last)
+        self._waiting[session] = turn
+
+    def _build_turn(
+        self, session: str, first: Code2WavInput, sink: Sink[Code2WavOutput], arrived_at: float
+    ) -> SpeechTurn:
+        speech = first.turn.speech if first.turn else None
+        if first.turn is None or speech is None:
+            raise StageError(_failure("invalid_request", "code2wav takes only turns with speech"))
+        if session in self._active or session in self._waiting:
+            raise StageError(_failure("invalid_request", f"session {session!r} is already open"))
+        if len(self._turns()) >= self._settings.max_turns + self._settings.queue_turns:
+            raise StageError(_overloaded())
+        voice = self._model.voices.get(speech.voice)
+        if voice is None:
+            known = ", ".join(sorted(self._model.voices))
+            text = f"unknown voice {speech.voice!r}; this model speaks as {known}"
+            raise StageError(_failure("invalid_request", text, param="audio.voice"))
+        return SpeechTurn(
+            session=session,
+            sink=sink,
+            voice=voice,
+            window=speech.window or self._settings.window,
+            noise=NoiseSource(speech.noise_seed, self._model.dit.mel_dim),
+            arrived_at=arrived_at,
+            due_s=first.turn.due_s,
+        )
+
+    def _feed(self, session: str, more: Code2WavInput) -> None:
+        turn = self._active.get(session) or self._waiting.get(session)
+        if turn is not None:
+            turn.receive(more.codes, more.last)
+
+    def _cancel(self, session: str) -> None:
+        turn = self._active.get(session) or self._waiting.get(session)
+        if turn is not None:
+            self._end(turn, _failure("cancelled", "the turn was cancelled"))
+
+    def _end(self, turn: SpeechTurn, failure: StageFailure | None = None) -> None:
+        self._active.pop(turn.session, None)
+        self._waiting.pop(turn.session, None)
+        turn.sink.close(failure)
+
+    def _end_all(self) -> None:
+        """The inbox too: a turn in it has a sink that waits."""
+        with self._wake:
+            self._stopping = True
+        self._read_inbox()
+        for turn in self._turns():
+            self._cancel(turn.session)
+        self._measure([])
+
+    def _turns(self) -> list[SpeechTurn]:
+        return [*self._active.values(), *self._waiting.values()]
+
+
+def _overloaded() -> StageFailure:
+    return _failure("overloaded", "code2wav has no free place for this turn; try again later")
+
+
+def _failure(kind: FailureType, message: str, param: str | None = None) -> StageFailure:
+    return StageFailure(type=kind, message=message, param=param)

@@ -1,0 +1,111 @@
+"""Mel to sound: transformers' BigVGAN on stretches of frames with context, for many turns at once.
+
+`stage` calls it after `dit`. The network sees only a finite neighbourhood of each sample, so a stretch that
+is rendered with context on both sides and trimmed joins its neighbours without a seam. What little
+difference is left (short context, a block that was decoded again) is blended away: each stretch also
+renders a few samples beyond its end, and the next one fades over from them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tercet_wire.names import SAMPLE_RATE_HZ
+
+from tercet_engine.code2wav.windows import FRAMES_PER_S
+
+SAMPLES_PER_FRAME: Final = SAMPLE_RATE_HZ // FRAMES_PER_S
+FADE_SAMPLES: Final = SAMPLES_PER_FRAME // 2
+PIECE_FRAMES: Final = 1000
+"""A longer stretch is rendered in pieces, so that memory does not grow with it."""
+PIECE_CONTEXT_FRAMES: Final = 32
+"""Around a piece: more than the network can see at the real model's kernels, so that pieces are exact."""
+FULL_SCALE: Final = 32_767
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """`mel` (left + frames + right, mel bins): the frames to render between their context."""
+
+    mel: torch.Tensor
+    left: int
+    right: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendered:
+    """`wave`: the frames' samples in [-1, 1]; `tail`: the first ones beyond them, none without context."""
+
+    wave: torch.Tensor
+    tail: torch.Tensor
+
+
+class Vocoder:
+    """`net` is transformers' Qwen2_5OmniToken2WavBigVGANModel. Always in float32, as the reference."""
+
+    def __init__(self, net: Any, device: torch.device) -> None:
+        self._net = net.to(device, torch.float32).eval()
+        self._device = device
+        samples = int(np.prod(net.config.upsample_rates))
+        if samples != SAMPLES_PER_FRAME:
+            raise ValueError(f"the vocoder makes {samples} samples a frame, not {SAMPLES_PER_FRAME}")
+
+    @torch.inference_mode()
+    def render(self, stretches: Sequence[Stretch]) -> list[Rendered]:
+        """Stretches of equal length share a batch; each result is that of its stretch alone."""
+        groups: dict[int, list[int]] = {}
+        for index, stretch in enumerate(stretches):
+            groups.setdefault(len(stretch.mel), []).append(index)
+        waves: dict[int, torch.Tensor] = {}
+        for indices in groups.values():
+            rendered = self._render(torch.stack([stretches[index].mel for index in indices]))
+            waves.update(zip(indices, rendered.cpu(), strict=True))
+        return [_trim(waves[index], stretch) for index, stretch in enumerate(stretches)]
+
+    def _render(self, mels: torch.Tensor) -> torch.Tensor:
+        """(batch, frames, mel bins) -> (batch, samples)."""
+        frames = mels.shape[1]
+        if frames <= PIECE_FRAMES + 2 * PIECE_CONTEXT_FRAMES:
+            return self._forward(mels)
+        pieces = []
+        for start in range(0, frames, PIECE_FRAMES):
+            left = min(start, PIECE_CONTEXT_FRAMES)
+            wave = self._forward(mels[:, start - left : start + PIECE_FRAMES + PIECE_CONTEXT_FRAMES])
+            pieces.append(wave[:, left * SAMPLES_PER_FRAME :][:, : PIECE_FRAMES * SAMPLES_PER_FRAME])
+        return torch.cat(pieces, 1)
+
+    def _forward(self, mels: torch.Tensor) -> torch.Tensor:
+        """The net's own forward for a batch: that squeezes and copies to the CPU."""
+        net = self._net
+        hidden = net.conv_pre(net.process_mel_spectrogram(mels.to(self._device).transpose(1, 2)))
+        per_stage = net.num_residual_blocks
+        for stage, upsample in enumerate(net.ups):
+            hidden = upsample[0](hidden)
+            blocks = net.resblocks[stage * per_stage : (stage + 1) * per_stage]
+            hidden = sum(block(hidden) for block in blocks) / per_stage
+        wave: torch.Tensor = net.conv_post(net.activation_post(hidden))
+        return wave[:, 0].clamp(-1, 1)
+
+
+def _trim(wave: torch.Tensor, stretch: Stretch) -> Rendered:
+    end = len(wave) - stretch.right * SAMPLES_PER_FRAME
+    return Rendered(
+        wave=wave[stretch.left * SAMPLES_PER_FRAME : end].clone(),
+        tail=wave[end : end + FADE_SAMPLES].clone(),
+    )
+
+
+def fade_over(tail: torch.Tensor, wave: torch.Tensor) -> torch.Tensor:
+    """Begin `wave` as `tail`, the earlier rendering of the same samples, and fade over to it."""
+    count = min(len(tail), len(wave))
+    share = torch.arange(1, count + 1) / (count + 1)
+    return torch.cat([torch.lerp(tail[:count], wave[:count], share), wave[count:]])
+
+
+def to_pcm(wave: torch.Tensor) -> NDArray[np.int16]:
+    """[-1, 1] -> 16-bit, rounded; what lies outside is clipped."""
+    scaled = (wave * FULL_SCALE).round().clamp(-FULL_SCALE - 1, FULL_SCALE)
+    return scaled.to(torch.int16).numpy()
