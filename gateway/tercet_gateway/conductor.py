@@ -12,7 +12,7 @@ from typing import Literal, assert_never
 from tercet_wire.messages import TokenLogprob, Turn, Usage
 from tercet_wire.names import Stage, Tensor
 
-from tercet_gateway.errors import GatewayError, ServiceError, internal_error
+from tercet_gateway.errors import GatewayError, internal_error, timeout_error
 from tercet_gateway.stages.messages import (
     Blob,
     Code2WavMessage,
@@ -165,7 +165,7 @@ class Conductor:
             case StageFailed():
                 self._fail(event.error)
             case TimedOut():
-                self._fail(ServiceError("The model took too long.", status=504, code="upstream_timeout"))
+                self._fail(timeout_error(f"{event.phase} timeout with {sorted(self._running)} running"))
             case ClientLeft():
                 self._close(State.ABANDONED, Abandoned(event.why))
             case _:
@@ -242,11 +242,11 @@ class Conductor:
         self._running.discard(stage)
         if stage not in self._complete:
             # A reply that stops short must never look like a whole one.
-            self._fail(internal_error())
+            self._fail(internal_error(f"{stage} ended before it was complete"))
         elif self._running:
             self.state = State.SPEAKING if stage is Stage.THINKER else self.state
         elif self._finish_reason is None:
-            self._fail(internal_error())
+            self._fail(internal_error("the thinker gave no finish reason"))
         else:
             usage = self._usage.model_copy(update={"codes": self._codes})
             self._close(State.FINISHED, Finished(self._finish_reason, usage))

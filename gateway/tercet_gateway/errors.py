@@ -22,7 +22,10 @@ _PARAM_CHARS: Final = 120
 
 
 class GatewayError(Exception):
-    """The four keys of the envelope, the HTTP status, and headers that go with it."""
+    """The four keys of the envelope, the HTTP status, and headers that go with it.
+
+    `detail` is for the log only.
+    """
 
     def __init__(
         self,
@@ -33,6 +36,7 @@ class GatewayError(Exception):
         code: str | None = None,
         param: str | None = None,
         retry_after_s: float | None = None,
+        detail: str | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -41,6 +45,7 @@ class GatewayError(Exception):
         self.param = param
         self.message = message[:_MESSAGE_CHARS]
         self.retry_after_s = retry_after_s
+        self.detail = detail
 
     def headers(self) -> dict[str, str]:
         if self.retry_after_s is None:
@@ -67,7 +72,13 @@ class ServiceError(GatewayError):
     """We are at fault, or busy."""
 
     def __init__(
-        self, message: str, *, status: int, code: str | None = None, retry_after_s: float | None = None
+        self,
+        message: str,
+        *,
+        status: int,
+        code: str | None = None,
+        retry_after_s: float | None = None,
+        detail: str | None = None,
     ) -> None:
         super().__init__(
             message,
@@ -75,11 +86,26 @@ class ServiceError(GatewayError):
             type="rate_limit_error" if status == 429 else "server_error",
             code=code,
             retry_after_s=retry_after_s,
+            detail=detail,
         )
 
 
-def internal_error() -> ServiceError:
-    return ServiceError("The server failed to answer this request.", status=500)
+def internal_error(detail: str | None = None) -> ServiceError:
+    return ServiceError("The server failed to answer this request.", status=500, detail=detail)
+
+
+def unavailable_error(detail: str) -> ServiceError:
+    return ServiceError(
+        "The model is not available at the moment. Try again shortly.",
+        status=503,
+        code="upstream_unavailable",
+        retry_after_s=1,
+        detail=detail,
+    )
+
+
+def timeout_error(detail: str) -> ServiceError:
+    return ServiceError("The model took too long.", status=504, code="upstream_timeout", detail=detail)
 
 
 def stage_error(failure: StageFailure) -> GatewayError:
@@ -95,9 +121,13 @@ def stage_error(failure: StageFailure) -> GatewayError:
                 status=503,
                 code="overloaded",
                 retry_after_s=1,
+                detail=failure.message,
             )
-        case "cancelled" | "internal":
-            return internal_error()
+        case "cancelled":
+            # Not by us: the stage is being shut down.
+            return unavailable_error(failure.message)
+        case "internal":
+            return internal_error(failure.message)
 
 
 def error_body(error: GatewayError) -> bytes:

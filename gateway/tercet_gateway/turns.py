@@ -5,6 +5,7 @@ conductor; what the conductor wants is carried out. When `run` returns, every st
 """
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Literal, Protocol, assert_never
@@ -31,12 +32,14 @@ from tercet_gateway.conductor import (
     TextDelta,
     TimedOut,
 )
-from tercet_gateway.errors import GatewayError, ServiceError
+from tercet_gateway.errors import GatewayError, timeout_error
+from tercet_gateway.logs import log_event
 from tercet_gateway.settings import Timeouts
 from tercet_gateway.stages.messages import Tensors
 from tercet_gateway.stages.stream import StageStream
 from tercet_gateway.tasks import Tasks
 
+_log: Final = logging.getLogger(__name__)
 _INBOX: Final = 64
 """Messages not yet looked at. Full: the streams wait, and gRPC holds the stages back."""
 _OUTBOX: Final = 1024
@@ -91,6 +94,9 @@ class TurnRun:
             outcome = await self._conduct(tasks, listener)
             ended_s = asyncio.get_running_loop().time()
             watcher.cancel()
+        if isinstance(outcome, Failed):
+            error = outcome.error
+            log_event(_log, "turn_failed", turn=self._turn_id, status=error.status, detail=error.detail)
         if isinstance(outcome, Abandoned):
             self._observer.abandon(outcome.why, asyncio.get_running_loop().time() - ended_s)
         return outcome
@@ -134,7 +140,7 @@ class TurnRun:
         try:
             self._outboxes[wish.stage].put_nowait(wish.tensors)
         except asyncio.QueueFull:
-            error = ServiceError("The model took too long.", status=504, code="upstream_timeout")
+            error = timeout_error(f"{wish.stage} takes no input")
             self._conductor.receive(StageFailed(wish.stage, error))
 
     async def _next_event(

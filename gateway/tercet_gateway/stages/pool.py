@@ -14,8 +14,9 @@ from tercet_wire.names import Stage
 from tritonclient.grpc.service_pb2 import ModelReadyRequest
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
+from tercet_gateway.errors import unavailable_error
 from tercet_gateway.settings import Deployment
-from tercet_gateway.stages.stream import StageStream, lost_replica
+from tercet_gateway.stages.stream import StageStream
 
 _OPTIONS: Final = (
     ("grpc.max_send_message_length", -1),
@@ -88,6 +89,7 @@ class Replicas:
     """Those of one stage."""
 
     def __init__(self, stage: Stage, endpoints: tuple[str, ...], connect_s: float) -> None:
+        self._stage = stage
         self._replicas = [Replica(stage, endpoint) for endpoint in endpoints]
         self._connect_s = connect_s
 
@@ -104,7 +106,7 @@ class Replicas:
                 return await held.enter_async_context(replica.stream(turn_id, self._connect_s))
             except ReplicaUnreachable:
                 continue
-        raise lost_replica()
+        raise unavailable_error(f"{self._stage}: no replica can be reached")
 
     async def is_ready(self) -> bool:
         return any(await asyncio.gather(*(replica.is_ready() for replica in self._replicas)))

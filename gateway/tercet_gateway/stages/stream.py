@@ -15,7 +15,7 @@ from tercet_wire.messages import StageFailure
 from tercet_wire.names import Stage
 from tritonclient.grpc.service_pb2 import ModelStreamInferResponse
 
-from tercet_gateway.errors import GatewayError, ServiceError, internal_error, stage_error
+from tercet_gateway.errors import GatewayError, internal_error, stage_error, unavailable_error
 from tercet_gateway.stages.messages import StageMessage, Tensors
 from tercet_gateway.stages.tensors import (
     ask_for_final_response,
@@ -57,7 +57,7 @@ class StageStream:
                     return
         except grpc.aio.AioRpcError as error:
             raise call_error(error) from error
-        raise lost_replica()
+        raise unavailable_error(f"{self._stage}: the call ended without a final response")
 
     async def close(self) -> None:
         """After the final response: say that nothing follows, and wait for the server's end."""
@@ -73,7 +73,7 @@ class StageStream:
         try:
             return parse_response(self._stage, response.infer_response)
         except ValueError as error:
-            raise internal_error() from error
+            raise internal_error(f"{self._stage}: {error}") from error
 
 
 def parse_failure(text: str) -> GatewayError:
@@ -81,19 +81,11 @@ def parse_failure(text: str) -> GatewayError:
     try:
         return stage_error(StageFailure.model_validate_json(text))
     except ValidationError:
-        return internal_error()
-
-
-def lost_replica() -> ServiceError:
-    return ServiceError(
-        "The model is not available at the moment. Try again shortly.",
-        status=503,
-        code="upstream_unavailable",
-        retry_after_s=1,
-    )
+        return internal_error(text)
 
 
 def call_error(error: grpc.aio.AioRpcError) -> GatewayError:
-    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return ServiceError("The model took too long.", status=504, code="upstream_timeout")
-    return lost_replica() if error.code() is grpc.StatusCode.UNAVAILABLE else internal_error()
+    detail = f"{error.code()}: {error.details()}"
+    return (
+        unavailable_error(detail) if error.code() is grpc.StatusCode.UNAVAILABLE else internal_error(detail)
+    )

@@ -33,7 +33,7 @@ def text_blob(text: str) -> Blob:
 
 
 def json_blob(message: Message) -> Blob:
-    return text_blob(message.model_dump_json(exclude_defaults=True))
+    return text_blob(message.model_dump_json())
 
 
 def flag_blob(flag: bool) -> Blob:
