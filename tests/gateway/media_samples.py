@@ -70,6 +70,7 @@ def video(
     size: tuple[int, int] = (64, 48),
     fps: int = 10,
     freeze_s: float = 0.0,
+    left_black: bool = False,
     sound_s: float | None = None,
     container: str = "mp4",
     codecs: tuple[str, str] = ("libx264", "aac"),
@@ -84,7 +85,7 @@ def video(
         pictures.width, pictures.height = size
         pictures.pix_fmt = "yuv420p"
         sound = output.add_stream(codecs[1], rate=48_000, layout="mono") if sound_s is not None else None
-        for index, frame in enumerate(frames := _frames(round(seconds * fps), size)):
+        for index, frame in enumerate(frames := _frames(round(seconds * fps), size, left_black)):
             frame.pts = index + (round(freeze_s * fps) if index >= len(frames) // 2 else 0)
             output.mux(pictures.encode(frame))
         output.mux(pictures.encode(None))
@@ -95,9 +96,18 @@ def video(
     return file.getvalue()
 
 
-def _frames(count: int, size: tuple[int, int]) -> list[Any]:
+def turned_clockwise(mp4: bytes) -> bytes:
+    """The same MP4 with the matrix of a phone that was held upright."""
+    at = mp4.index(b"tkhd") + 4 + 40
+    matrix = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    return mp4[:at] + matrix + mp4[at + len(matrix) :]
+
+
+def _frames(count: int, size: tuple[int, int], left_black: bool) -> list[Any]:
     levels = np.linspace(0, 255, count).astype(np.uint8)
     arrays = [np.full((size[1], size[0], 3), level, np.uint8) for level in levels]
+    for array in arrays if left_black else []:
+        array[:, : size[0] // 2] = 0
     return [av.VideoFrame.from_ndarray(array, format="rgb24") for array in arrays]
 
 

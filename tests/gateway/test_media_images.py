@@ -60,16 +60,18 @@ def test_the_first_frame_of_an_animation_counts() -> None:
     assert tuple(_array(_decode(data))[0, 0]) == (255, 0, 0)
 
 
-def test_a_photo_is_turned_upright() -> None:
+@pytest.mark.parametrize("kept_pixels", [800, 200])
+@pytest.mark.parametrize(("format", "mode"), [("JPEG", "RGB"), ("PNG", "RGB"), ("PNG", "RGBA")])
+def test_a_photo_is_turned_upright(format: str, mode: str, kept_pixels: int) -> None:  # noqa: A002
     """EXIF orientation 6: the camera was held upright, so the sides change places."""
-    image = Image.new("RGB", (40, 20), "red")
+    image = Image.new(mode, (40, 20), "red")
     image.paste("blue", (0, 0, 20, 20))
     exif = Image.Exif()
     exif[0x0112] = 6
-    picture = _decode(samples.save(image, "PNG", exif=exif))
-    assert (picture.height, picture.width) == (40, 20)
-    assert tuple(_array(picture)[0, 0]) == (0, 0, 255)
-    assert tuple(_array(picture)[-1, 0]) == (255, 0, 0)
+    picture = _decode(samples.save(image, format, exif=exif), kept_pixels=kept_pixels)
+    assert picture.height == 2 * picture.width
+    assert _array(picture)[0, 0].argmax() == 2
+    assert _array(picture)[-1, 0].argmax() == 0
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG"])

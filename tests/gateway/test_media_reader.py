@@ -70,6 +70,13 @@ async def test_plain_base64_is_read_as_it_is() -> None:
     assert (await read(plain)).parts == (AudioPart(samples=8000),)
 
 
+async def test_large_base64_is_read_in_slices() -> None:
+    """Three megabytes come out as they went in."""
+    sound = samples.wav(samples.tone(100.0, 16_000), 16_000)
+    (part,) = (await read(source("audio", sound))).parts
+    assert part == AudioPart(samples=1_600_000)
+
+
 @pytest.mark.parametrize(("wanted", "heard"), [(None, True), (True, True), (False, False)])
 async def test_a_videos_sound_is_taken_as_asked(wanted: bool | None, heard: bool) -> None:
     """By default it is heard."""
@@ -121,6 +128,7 @@ BAD = b"not what it says"
         (Source(kind="image", text="data:image/png;base64,abc", param=""), 400, "invalid_base64"),
         (Source(kind="image", text="data:image/png;base64,", param=""), 400, "invalid_base64"),
         (Source(kind="image", text="data:image/png;base64,Ünö=", param=""), 400, "invalid_base64"),
+        (Source(kind="image", text="data:image/png;base64,AA==AAAA", param=""), 400, "invalid_base64"),
         (Source(kind="image", text="data:image/png,plain", param=""), 400, "invalid_url"),
         (Source(kind="image", text="data:image/png;base64", param=""), 400, "invalid_url"),
         (Source(kind="audio", text="UklGRg", param="", plain=True), 400, "invalid_base64"),

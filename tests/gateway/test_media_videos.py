@@ -120,6 +120,15 @@ def test_a_single_picture_is_kept_twice() -> None:
     assert video.pixels[0] == video.pixels[1]
 
 
+def test_a_video_is_turned_upright() -> None:
+    """A phone's matrix: the left side is the top, and the sides change places."""
+    video = _decode(samples.turned_clockwise(samples.video(left_black=True)))
+    assert (video.height, video.width) == (64, 48)
+    frame = np.frombuffer(video.pixels[-1], np.uint8).reshape(64, 48, 3)
+    assert frame[:28].max() < 40
+    assert frame[36:].min() > 150
+
+
 def test_large_frames_are_scaled_to_the_budget() -> None:
     """All frames together stay within the kept pixels."""
     video = _decode(samples.video(2.0, size=(1280, 720), fps=4), _bounds(kept_pixels=4 * 400_000))

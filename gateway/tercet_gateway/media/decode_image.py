@@ -82,10 +82,10 @@ def _render(image: Image.Image, kept_pixels: int) -> Picture:
     image.draft(None, size)  # JPEG only: decode at 1/2, 1/4 or 1/8, never below `size`
     if image.mode.startswith("I"):
         image = _eight_bits(image)
-    rgb = _on_white(image)
-    if rgb.size != size:
-        rgb = rgb.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
-    upright = ImageOps.exif_transpose(rgb)
+    colours = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if colours.size != size:
+        colours = colours.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    upright = ImageOps.exif_transpose(_on_white(colours))
     return Picture(height=upright.height, width=upright.width, pixels=upright.tobytes())
 
 
@@ -104,8 +104,9 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    rgba = image.convert("RGBA")
-    white = Image.new("RGBA", rgba.size, "white")
-    return Image.alpha_composite(white, rgba).convert("RGB")
+    if image.mode == "RGB":
+        return image
+    white = Image.new("RGBA", image.size, "white")
+    flat = Image.alpha_composite(white, image).convert("RGB")
+    flat.info = image.info  # holds the orientation
+    return flat
