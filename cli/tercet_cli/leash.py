@@ -5,15 +5,17 @@ and the kernel does it too when the launcher is killed, so nothing outlives `ter
 only and run by its path, so that it starts in a few milliseconds.
 """
 
-import contextlib
 import ctypes
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 
 PR_SET_PDEATHSIG = 1
+ORPHANS_S = 5.0
+POLL_S = 0.05
 _LIBC = ctypes.CDLL(None)
 
 
@@ -27,7 +29,7 @@ def main() -> int:
     )
     threading.Thread(target=_stop_when_let_go, args=(child, grace_s), daemon=True).start()
     code = child.wait()
-    _signal_group(child, signal.SIGKILL)  # what the command left behind
+    _end_orphans(child)
     return code if code >= 0 else 128 - code
 
 
@@ -41,9 +43,22 @@ def _stop_when_let_go(child: subprocess.Popen[bytes], grace_s: float) -> None:
         _signal_group(child, signal.SIGKILL)
 
 
-def _signal_group(child: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
+def _end_orphans(child: subprocess.Popen[bytes]) -> None:
+    """Triton's stubs see that their server is gone and then remove their shared memory, if they may."""
+    for _ in range(int(ORPHANS_S / POLL_S)):
+        if not _signal_group(child, 0):
+            return
+        time.sleep(POLL_S)
+    _signal_group(child, signal.SIGKILL)
+
+
+def _signal_group(child: subprocess.Popen[bytes], number: int) -> bool:
+    """False when nobody is left in the group."""
+    try:
         os.killpg(child.pid, number)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _die_with_leash() -> None:

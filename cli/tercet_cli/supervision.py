@@ -21,7 +21,7 @@ HEALTHY_S: Final = 60.0
 """A command that ran this long is forgiven its earlier deaths."""
 FIRST_DELAY_S: Final = 0.5
 LONGEST_DELAY_S: Final = 30.0
-LEASH_S: Final = 5.0
+LEASH_S: Final = 10.0
 """What the leash may need beyond the command's own grace."""
 SHORT_GRACE_S: Final = 2.0
 LOG_TAIL_LINES: Final = 15

@@ -107,7 +107,7 @@ async def _serve(request: _Request) -> None:
         async with asyncio.TaskGroup() as gateway_group:
             typer.echo(f"Starting gateway (log: {gateway.log_path})")
             gateway_group.create_task(keep_running(gateway, ready=ready, report=typer.echo))
-            await wait_ready([f"{request.address.url}/health/ready"], report=typer.echo)
+            await wait_ready([f"{request.address.url}/readyz"], report=typer.echo)
             ready.set()
             _greet(request.deployment, request.address)
 
