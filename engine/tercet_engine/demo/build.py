@@ -35,10 +35,17 @@ def build_demo(name: DemoName, folder: Path) -> None:
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         _write(name, partial)
-        partial.chmod(0o755)
+        _open_to_all(partial)
         _publish(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _open_to_all(folder: Path) -> None:
+    """Temporary folders and safetensors files are private; a checkpoint is shared by its stages."""
+    folder.chmod(0o755)
+    for file in folder.iterdir():
+        file.chmod(0o644)
 
 
 def _publish(partial: Path, folder: Path) -> None:

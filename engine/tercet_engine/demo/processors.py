@@ -41,6 +41,7 @@ CHAT_TEMPLATE: Final = """\
 {%- if add_generation_prompt -%}{{- '<|im_start|>assistant\\n' -}}{%- endif -%}
 """
 
+_ENDS: Final = {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
 _ROLES: Final = {
     "image_token": "<|IMAGE|>",
     "audio_token": "<|AUDIO|>",
@@ -72,10 +73,8 @@ def _tokenizer() -> Any:
     tokenizer = Qwen2Tokenizer(
         vocab={**byte_symbols(), **TOKENS},
         merges=[],
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        unk_token="<|endoftext|>",
         extra_special_tokens=_ROLES,
+        **_ENDS,
     )
     tokenizer.add_tokens(list(SPECIAL_TOKENS), special_tokens=True)
     return tokenizer

@@ -3,10 +3,10 @@
 Used by the builder only. Random layers alone would babble for ever, so a few residual dimensions are kept
 out of their reach and carry marks instead; one attention head in each decoder reads them:
 
-- thinker: `START` marks the begin of a message and `FULL_STOP` the end of a sentence. The reply may end after a
-  sentence, and hardly does while the last message start is near.
-- talker: `SILENT` marks input after the text has run out and `SPOKEN` every step. The end code wins when about
-  three quarters of the steps were silent: some four codes for each token of text.
+- thinker: `START` marks the begin of a message and `FULL_STOP` the end of a sentence. The reply may end
+  after a sentence, and hardly does while the last message start is near.
+- talker: `SILENT` marks input after the text has run out and `SPOKEN` every step. The end code wins when
+  about three quarters of the steps were silent: some four codes for each token of text.
 """
 
 import math
