@@ -1,0 +1,94 @@
+"""From the thinker's tokens to text that can be sent: whole characters only, and nothing past a stop string.
+
+Used by the thinker, one `ReplyText` a turn over one `TokenBytes` a checkpoint. Qwen's tokens are bytes in
+disguise, so text grows by decoding bytes as they come: the same text as decoding all tokens at once, at a
+cost that does not grow with the reply.
+"""
+
+import codecs
+from collections import deque
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+_CACHED_TOKENS = 65_536
+
+
+class TokenBytes:
+    """The bytes that a token stands for."""
+
+    # Any: transformers' tokenizers carry no types of their own.
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._special = frozenset(tokenizer.all_special_ids)
+        self._added = {id_: str(token).encode() for id_, token in tokenizer.added_tokens_decoder.items()}
+        self._byte_of = {letter: byte for byte, letter in bytes_to_unicode().items()}
+        self.name = lru_cache(_CACHED_TOKENS)(self._name)
+
+    def text(self, token: int) -> bytes:
+        """What the token adds to the reply: nothing if it is a special one."""
+        return b"" if token in self._special else self.name(token)
+
+    def _name(self, token: int) -> bytes:
+        """The token itself, special or not, as log-probabilities show it."""
+        if token in self._added:
+            return self._added[token]
+        letters = (
+            self._tokenizer.convert_ids_to_tokens(token) or ""
+        )  # a padded vocabulary has ids without one
+        return bytes(self._byte_of[letter] for letter in letters)
+
+
+class ReplyText:
+    """Push tokens, take text. `has_stopped` once a stop string has been found; it is not part of the text."""
+
+    def __init__(self, tokens: TokenBytes, stops: Sequence[str] = ()) -> None:
+        self.has_stopped = False
+        self.settled = 0
+        """Tokens whose text has been released in full; a stop string can no longer swallow them."""
+        self._tokens = tokens
+        self._stops = stops
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held = ""  # decoded, but it may be the beginning of a stop string
+        self._released = 0  # characters
+        self._ends: deque[int] = deque()  # for each token not settled, the characters up to its end
+
+    def push(self, token: int) -> str:
+        """Text that can be sent now."""
+        self._held += self._decoder.decode(self._tokens.text(token))
+        self._ends.append(self._released + len(self._held))
+        return self._release(self._find_release())
+
+    def finish(self) -> str:
+        """The rest, at the end of the reply; a character that was cut off becomes a replacement mark."""
+        if self.has_stopped:
+            return ""
+        self._held += self._decoder.decode(b"", final=True)
+        return self._release(self._find_release(is_final=True))
+
+    def _find_release(self, *, is_final: bool = False) -> int:
+        found = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        if found:
+            self.has_stopped = True
+            return min(found)
+        if is_final:
+            return len(self._held)
+        return len(self._held) - max((_overlap(self._held, stop) for stop in self._stops), default=0)
+
+    def _release(self, characters: int) -> str:
+        text, self._held = self._held[:characters], self._held[characters:]
+        self._released += characters
+        while self._ends and self._ends[0] <= self._released:
+            self._ends.popleft()
+            self.settled += 1
+        if self.has_stopped:
+            self._held = ""
+        return text
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of `text` that is a beginning of `stop`."""
+    longest = min(len(text), len(stop) - 1)
+    return next((size for size in range(longest, 0, -1) if stop.startswith(text[-size:])), 0)

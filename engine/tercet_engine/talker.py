@@ -1,0 +1,114 @@
+"""The talker stage: projected states of the thinker in, codec tokens out.
+
+Opened by its host through `load_talker`. The thinker has applied `thinker_to_talker_proj` to the states,
+bias included; so the codec embeddings, which the reference adds before that layer, are projected here
+without it, all at once at load. Of the thinker's weights only a few embedding rows are read.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from tercet_wire.messages import StageFailure
+from tercet_wire.settings import StageSettings, WindowSettings
+from torch.nn import functional
+
+from tercet_engine.checkpoint import Checkpoint, open_checkpoint
+from tercet_engine.decoder.model import Decoder
+from tercet_engine.decoder.reply import Outlet, Portion
+from tercet_engine.decoder.shape import read_shape
+from tercet_engine.decoder_engine import build_engine, read_dtype
+from tercet_engine.stage import StageEngine, StageError, TalkerInput, TalkerOutput
+from tercet_engine.talker_reply import CodecIds, TalkerReply, TalkerTables
+
+
+def load_talker(settings: StageSettings) -> StageEngine[TalkerInput, TalkerOutput]:
+    checkpoint = open_checkpoint(settings.checkpoint)
+    shape = read_shape(checkpoint.config.talker_config)
+
+    def build_stage(device: torch.device, context: int) -> TalkerStage:
+        return _build_stage(checkpoint, settings, device, context)
+
+    return build_engine(settings, shape, build_stage)
+
+
+class TalkerStage:
+    """A `DecoderStage`: makes the rows of a step out of states and codes."""
+
+    def __init__(
+        self, decoder: Decoder, tables: TalkerTables, *, context: int, window: WindowSettings
+    ) -> None:
+        self.decoder = decoder
+        self._tables = tables
+        self._context = context
+        self._window = window
+
+    def open(self, first: TalkerInput, outlet: Outlet[TalkerOutput]) -> TalkerReply:
+        turn = first.turn
+        if turn is None or turn.speech is None:
+            message = "this turn asks for no speech; the talker has no part in it"
+            raise StageError(StageFailure(type="invalid_request", message=message, param="audio"))
+        reply = TalkerReply(
+            self._tables,
+            turn.speech,
+            outlet,
+            window=turn.speech.window or self._window,
+            context=self._context,
+            due_s=turn.due_s,
+        )
+        reply.feed(first)
+        return reply
+
+    def gather(self, portions: Sequence[Portion[TalkerReply]]) -> tuple[torch.Tensor, torch.Tensor]:
+        states = torch.cat([portion.reply.next_states(portion.rows) for portion in portions])
+        codes = [code for portion in portions for code in portion.reply.next_codes(portion.rows)]
+        positions = torch.cat([portion.reply.next_positions(portion.rows) for portion in portions], 1)
+        spoken = functional.embedding(torch.tensor(codes, device=states.device), self._tables.codes)
+        return states + spoken, positions.to(states.device)
+
+    def hand_on(
+        self, portions: Sequence[Portion[TalkerReply]], rows: torch.Tensor, hidden: torch.Tensor
+    ) -> None:
+        """Codes are all that leaves the talker."""
+
+    def close(self) -> None:
+        """The talker keeps nothing outside the loop's thread."""
+
+
+def _build_stage(
+    checkpoint: Checkpoint, settings: StageSettings, device: torch.device, context: int
+) -> TalkerStage:
+    def load(prefix: str) -> dict[str, torch.Tensor]:
+        tensors = checkpoint.load(prefix).items()
+        return {name: tensor.to(device, read_dtype(settings)) for name, tensor in tensors}
+
+    weights = load("talker.model.")
+    head = load("talker.codec_head.")["weight"]
+    tables = _build_tables(checkpoint, load("talker.thinker_to_talker_proj."), weights["embed_tokens.weight"])
+    decoder = Decoder(checkpoint.config.talker_config, weights, head)
+    return TalkerStage(decoder, tables, context=context, window=settings.window)
+
+
+def _build_tables(
+    checkpoint: Checkpoint, projection: dict[str, torch.Tensor], codes: torch.Tensor
+) -> TalkerTables:
+    config = checkpoint.config.talker_config
+    speakers = checkpoint.speakers
+    bos = [speaker.bos_token for speaker in speakers.values()]
+    ids = [*bos, config.tts_text_end_token_id, config.tts_text_pad_token_id]
+    texts = checkpoint.rows("thinker.model.embed_tokens.weight", ids).to(codes)
+    states = functional.linear(texts, projection["weight"], projection["bias"])
+    *voices, text_end, text_pad = torch.split(states, 1)
+    projected = functional.linear(codes, projection["weight"])
+    return TalkerTables(
+        ids=CodecIds(
+            start=config.tts_codec_start_token_id,
+            end=config.tts_codec_end_token_id,
+            pad=config.tts_codec_pad_token_id,
+            mask=config.tts_codec_mask_token_id,
+            none=len(codes),
+        ),
+        codes=torch.cat([projected, projected.new_zeros(1, projected.shape[1])]),
+        voices=dict(zip(speakers, voices, strict=True)),
+        text_end=text_end,
+        text_pad=text_pad,
+    )

@@ -1,0 +1,167 @@
+"""The thinker stage: a conversation in, text and the talker's states out.
+
+Opened by its host through `load_thinker`. Prompts are prepared on a few threads of their own; encoders
+and decoder run on the step loop's. A state is `proj(embedding + last hidden state)` with the talker's
+`thinker_to_talker_proj`, bias included; at audio, image and video tokens the embedding counts as zero.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import torch
+from tercet_wire.messages import StageFailure
+from tercet_wire.settings import StageSettings
+from torch.nn import functional
+
+from tercet_engine.checkpoint import Checkpoint, open_checkpoint
+from tercet_engine.decoder.linear import Linear, build_linear
+from tercet_engine.decoder.model import Decoder
+from tercet_engine.decoder.reply import Outlet, Portion
+from tercet_engine.decoder.sampling import Defaults, resolve_choice
+from tercet_engine.decoder.shape import read_shape
+from tercet_engine.decoder_engine import build_engine, read_dtype
+from tercet_engine.encoders import Encoders
+from tercet_engine.prompts import Prompter
+from tercet_engine.reply_text import TokenBytes
+from tercet_engine.stage import StageEngine, StageError, ThinkerInput, ThinkerOutput
+from tercet_engine.thinker_reply import ThinkerFacts, ThinkerReply
+
+_MOST_TOKENS: Final = 1024
+"""Of a reply, where neither the request nor the checkpoint says."""
+_PROMPT_THREADS: Final = 2
+
+
+def load_thinker(settings: StageSettings) -> StageEngine[ThinkerInput, ThinkerOutput]:
+    checkpoint = open_checkpoint(settings.checkpoint)
+    shape = read_shape(checkpoint.config.thinker_config.text_config)
+    prompter = Prompter(checkpoint)
+
+    def build_stage(device: torch.device, context: int) -> ThinkerStage:
+        return _build_stage(checkpoint, prompter, settings, device, context)
+
+    return build_engine(settings, shape, build_stage)
+
+
+class ThinkerStage:
+    """A `DecoderStage`: makes the rows of a step out of prompts and tokens, and states out of its results."""
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        embeddings: torch.Tensor,
+        prompter: Prompter,
+        facts: ThinkerFacts,
+        *,
+        generation: Mapping[str, Any],
+        projection: Linear | None,
+    ) -> None:
+        """`projection` is None for a checkpoint that cannot speak."""
+        self.decoder = decoder
+        self._embeddings = embeddings
+        self._prompter = prompter
+        self._facts = facts
+        self._defaults = read_defaults(generation)
+        self._most_tokens = generation.get("max_new_tokens") or _MOST_TOKENS
+        self._projection = projection
+        self._threads = ThreadPoolExecutor(_PROMPT_THREADS, thread_name_prefix="thinker-prompts")
+
+    def open(self, first: ThinkerInput, outlet: Outlet[ThinkerOutput]) -> ThinkerReply:
+        turn = first.turn
+        if turn.speech is not None and self._projection is None:
+            raise _refusal("this model has no voice; ask for text only", "modalities")
+        if any(not 0 <= token < len(self._embeddings) for token in turn.sampling.logit_bias):
+            raise _refusal(f"token ids go from 0 to {len(self._embeddings) - 1}", "logit_bias")
+        reply = ThinkerReply(
+            self._facts,
+            turn,
+            outlet,
+            choice=resolve_choice(turn.sampling, self._defaults),
+            most_tokens=turn.sampling.max_tokens or self._most_tokens,
+        )
+        reply.await_prompt(self._threads.submit(self._prompter.prepare, turn, first.pixels, first.samples))
+        return reply
+
+    def gather(self, portions: Sequence[Portion[ThinkerReply]]) -> tuple[torch.Tensor, torch.Tensor]:
+        fed_back = self._feed_back([portion.reply for portion in portions if portion.reply.is_speaking])
+        inputs = [
+            next(fed_back) if portion.reply.is_speaking else portion.reply.prompt_inputs(portion.rows)
+            for portion in portions
+        ]
+        return torch.cat([rows for rows, _ in inputs]), torch.cat([places for _, places in inputs], 1)
+
+    def _feed_back(self, replies: Sequence[ThinkerReply]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The last token of each reply, looked up all at once: (1, hidden) and (3, 1) each."""
+        device = self._embeddings.device
+        tokens = torch.tensor([reply.last_token for reply in replies], dtype=torch.long, device=device)
+        places = torch.tensor([reply.next_position for reply in replies], dtype=torch.int32, device=device)
+        rows = functional.embedding(tokens, self._embeddings)
+        return zip(torch.split(rows, 1), torch.split(places.expand(3, -1), 1, 1), strict=True)
+
+    def hand_on(
+        self, portions: Sequence[Portion[ThinkerReply]], rows: torch.Tensor, hidden: torch.Tensor
+    ) -> torch.Tensor | None:
+        if self._projection is None or not any(portion.reply.has_speech for portion in portions):
+            return None
+        counts = [portion.rows for portion in portions]
+        texts = [
+            part if portion.reply.is_speaking else portion.reply.prompt_texts(portion.rows)
+            for portion, part in zip(portions, torch.split(rows, counts), strict=True)
+        ]
+        return self._projection(torch.cat(texts) + hidden).cpu()
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def read_defaults(generation: Mapping[str, Any]) -> Defaults:
+    """What a checkpoint's generation config says of sampling; OpenAI's defaults where it is silent."""
+    return Defaults(
+        temperature=0.0 if generation.get("do_sample") is False else generation.get("temperature") or 1.0,
+        top_k=generation.get("top_k") or 0,
+        top_p=generation.get("top_p") or 1.0,
+        repetition_penalty=generation.get("repetition_penalty") or 1.0,
+    )
+
+
+def _build_stage(
+    checkpoint: Checkpoint,
+    prompter: Prompter,
+    settings: StageSettings,
+    device: torch.device,
+    context: int,
+) -> ThinkerStage:
+    dtype = read_dtype(settings)
+
+    def load(prefix: str) -> dict[str, torch.Tensor]:
+        return {name: tensor.to(device, dtype) for name, tensor in checkpoint.load(prefix).items()}
+
+    weights = load("thinker.model.")
+    embeddings = weights["embed_tokens.weight"]
+    head = load("thinker.lm_head.").get("weight", embeddings)  # absent where it is tied
+    projection = load("talker.thinker_to_talker_proj.")
+    encoders = Encoders(checkpoint, device, dtype)
+
+    def embed_tokens(ids: torch.Tensor) -> torch.Tensor:
+        return functional.embedding(ids.to(device), embeddings)
+
+    facts = ThinkerFacts(
+        context=context,
+        flush_s=settings.flush_s,
+        end_tokens=checkpoint.end_tokens,
+        tokens=TokenBytes(prompter.tokenizer),
+        embed=lambda prepared: encoders.embed(prepared, embed_tokens),
+        no_states=torch.empty(0, len(projection["weight"]) if projection else 0, dtype=dtype),
+    )
+    return ThinkerStage(
+        Decoder(checkpoint.config.thinker_config.text_config, weights, head),
+        embeddings,
+        prompter,
+        facts,
+        generation=checkpoint.generation,
+        projection=build_linear(**projection) if projection else None,
+    )
+
+
+def _refusal(message: str, param: str) -> StageError:
+    return StageError(StageFailure(type="invalid_request", message=message, param=param))

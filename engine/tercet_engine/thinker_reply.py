@@ -1,0 +1,231 @@
+"""One turn in the thinker: its prompt, the tokens it says, and the messages they go out in.
+
+Made by `thinker.ThinkerStage`, driven by the step loop. The first token's message leaves at once, with
+the states of the prompt; so does the second's, which brings the first reply state, with which speech
+begins. After that tokens are gathered for `flush_s`.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final, Literal
+
+import torch
+from tercet_wire.messages import StageEvent, StageFailure, TokenLogprob, TopLogprob, Turn, Usage
+
+from tercet_engine.decoder.reply import Outlet
+from tercet_engine.decoder.sampling import Choice, Picked, Picker
+from tercet_engine.encoders import Prompt
+from tercet_engine.prompts import Prepared
+from tercet_engine.reply_text import ReplyText, TokenBytes
+from tercet_engine.stage import StageError, ThinkerOutput
+
+_MESSAGES_AT_ONCE: Final = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThinkerFacts:
+    """What all replies of a thinker share."""
+
+    context: int
+    """Most tokens of a turn, prompt and reply."""
+    flush_s: float
+    end_tokens: frozenset[int]
+    tokens: TokenBytes
+    embed: Callable[[Prepared], Prompt]
+    no_states: torch.Tensor  # (0, talker hidden), on the CPU
+
+
+class ThinkerReply:
+    def __init__(
+        self,
+        facts: ThinkerFacts,
+        turn: Turn,
+        outlet: Outlet[ThinkerOutput],
+        *,
+        choice: Choice,
+        most_tokens: int,
+    ) -> None:
+        self.due_s = turn.due_s
+        self.has_speech = turn.speech is not None
+        self.fed = 0
+        self.ended = False
+        self._facts = facts
+        self._outlet = outlet
+        self._choice = choice
+        self._wanted = most_tokens
+        self._job: Future[Prepared] | None = None
+        self._prepared: Prepared | None = None
+        self._prompt_rows = 0
+        self._said = 0
+        self.last_token = -1  # said, and not fed back yet
+        self._text = ReplyText(facts.tokens, turn.sampling.stop)
+        self._draft = _Draft()
+        self._messages = 0
+        self._sent_s = 0.0
+        self._prompt_states: list[torch.Tensor] = []
+        self._reply_states: deque[torch.Tensor] = deque()  # of tokens fed back, not yet sent
+        self._handed = 0  # reply states that were sent
+        self._prompt: Prompt
+        """Set by `begin`, before which no row is asked for."""
+
+    # --- the prompt --------------------------------------------------------------------------
+
+    def await_prompt(self, job: Future[Prepared]) -> None:
+        """The prompt is being prepared on another thread."""
+        self._job = job
+        job.add_done_callback(lambda job: self._outlet.later(partial(self._take_prompt, job)))
+
+    def _take_prompt(self, job: Future[Prepared]) -> None:
+        self._prepared = job.result()
+        self._prompt_rows = len(self._prepared.ids)
+        room = self._facts.context - self._prompt_rows
+        if room < 1:
+            message = (
+                f"the prompt is {self._prompt_rows} tokens long; prompt and reply together may have "
+                f"{self._facts.context}"
+            )
+            raise StageError(StageFailure(type="context_length_exceeded", message=message, param="messages"))
+        self._wanted = min(self._wanted, room)
+
+    def feed(self, more: object) -> None:
+        """A thinker's turn is whole from the start."""
+
+    def size(self) -> int | None:
+        return None if self._prepared is None else self._prompt_rows + self._wanted
+
+    def begin(self) -> Picker:
+        assert self._prepared is not None  # noqa: S101 - the loop begins only what has told its size
+        self._prompt = self._facts.embed(self._prepared)
+        return Picker(self._choice, self._prompt.ids.tolist(), self._prompt.embeds.device)
+
+    # --- rows --------------------------------------------------------------------------------
+
+    @property
+    def is_speaking(self) -> bool:
+        """The prompt has been fed; its own last token is next."""
+        return self.fed >= self._prompt_rows
+
+    @property
+    def next_position(self) -> int:
+        """Of the last token."""
+        return self._prompt.next_position + self.fed - self._prompt_rows
+
+    def ready(self) -> int:
+        return max(self._prompt_rows - self.fed, 1)
+
+    def completes_with(self, rows: int) -> bool:
+        return self.fed + rows >= self._prompt_rows
+
+    def prompt_inputs(self, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The prompt's next rows (rows, hidden) and their positions (3, rows)."""
+        span = slice(self.fed, self.fed + rows)
+        return self._prompt.embeds[span], self._prompt.positions[:, span]
+
+    def prompt_texts(self, rows: int) -> torch.Tensor:
+        """The same rows, zero where they are not text."""
+        return self._prompt.text_embeds[self.fed : self.fed + rows]
+
+    # --- what goes out -----------------------------------------------------------------------
+
+    def receive(self, rows: int, states: torch.Tensor | None, picked: Picked | None) -> None:
+        if states is not None and self.has_speech:
+            kept = self._reply_states if self.is_speaking else self._prompt_states
+            kept.append(states)
+        self.fed += rows
+        if picked is not None:
+            self._say(picked)
+
+    def _say(self, picked: Picked) -> None:
+        self._said += 1
+        self.last_token = picked.token
+        self._draft.tokens.append(picked.token)
+        if picked.token in self._facts.end_tokens:
+            self._finish("stop")
+            return
+        self._draft.text += self._text.push(picked.token)
+        if picked.logprob is not None:
+            self._draft.logprobs.append(self._describe(picked.token, picked.logprob, picked.top))
+        if self._text.has_stopped:
+            self._finish("stop")
+        elif self._said == self._wanted:
+            self._finish("length")
+        elif self._messages < _MESSAGES_AT_ONCE or self._is_due():
+            self._send(StageEvent(logprobs=tuple(self._draft.logprobs), load=self._outlet.load()), last=False)
+
+    def _is_due(self) -> bool:
+        return self._outlet.clock() - self._sent_s >= self._facts.flush_s
+
+    def _finish(self, reason: Literal["stop", "length"]) -> None:
+        self.ended = True
+        self._draft.text += self._text.finish()
+        prompt = self._prompt
+        usage = Usage(
+            prompt_tokens=self._prompt_rows,
+            prompt_audio_tokens=prompt.audio_tokens,
+            prompt_image_tokens=prompt.image_tokens,
+            prompt_video_tokens=prompt.video_tokens,
+            completion_tokens=self._said,
+        )
+        event = StageEvent(
+            finish_reason=reason,
+            usage=usage,
+            logprobs=tuple(self._draft.logprobs),
+            load=self._outlet.load(),
+        )
+        self._send(event, last=True)
+
+    def _send(self, event: StageEvent, *, last: bool) -> None:
+        draft, self._draft = self._draft, _Draft()
+        is_first = self._messages == 0
+        positions = self._prompt.positions if is_first and self.has_speech else self._prompt.positions[:, :0]
+        output = ThinkerOutput(
+            text=draft.text,
+            tokens=tuple(draft.tokens),
+            states=self._take_states(),
+            positions=positions.cpu(),
+            last=last,
+            event=event,
+        )
+        self._messages += 1
+        self._sent_s = self._outlet.clock()
+        self._outlet.sink.send(output)
+
+    def _take_states(self) -> torch.Tensor:
+        """The prompt's, and those of reply tokens whose text has been released.
+
+        Words that a stop string swallows are not spoken either.
+        """
+        rows, self._prompt_states = self._prompt_states, []
+        while self._reply_states and self._handed < self._text.settled:
+            rows.append(self._reply_states.popleft())
+            self._handed += 1
+        return torch.cat(rows) if rows else self._facts.no_states
+
+    def _describe(self, token: int, logprob: float, top: tuple[tuple[int, float], ...]) -> TokenLogprob:
+        return TokenLogprob(
+            **self._name(token, logprob), top=tuple(TopLogprob(**self._name(*other)) for other in top)
+        )
+
+    def _name(self, token: int, logprob: float) -> dict[str, Any]:
+        name = self._facts.tokens.name(token)
+        return {"token": name.decode(errors="replace"), "bytes": tuple(name), "logprob": logprob}
+
+    def lateness_s(self, now_s: float) -> float:
+        """Only sound can be late, and there is none here."""
+        return 0.0
+
+    def close(self) -> None:
+        if self._job is not None:
+            self._job.cancel()
+
+
+@dataclass(slots=True)
+class _Draft:
+    """What has been said since the last message."""
+
+    text: str = ""
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
