@@ -19,9 +19,9 @@ class Candidate:
     blocks: int
 
 
-def deadline(*, arrived_at: float, due_s: float, first_sent_at: float | None, sent_s: float) -> float:
+def deadline(*, begin_at: float, due_s: float, first_sent_at: float | None, sent_s: float) -> float:
     """When the listener runs dry; before the first sound, when that was promised."""
-    return arrived_at + due_s if first_sent_at is None else first_sent_at + sent_s
+    return begin_at + due_s if first_sent_at is None else first_sent_at + sent_s
 
 
 def choose_batch(candidates: Sequence[Candidate], *, now: float, most_blocks: int) -> list[int]:

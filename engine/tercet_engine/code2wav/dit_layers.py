@@ -75,7 +75,7 @@ class DitLayer:
         return torch.addcmul(hidden, modulation.mlp.gate, self._down(inner))
 
     def _attend(self, hidden: torch.Tensor, rows: Rows, past: Past | None) -> torch.Tensor:
-        qkv = self._qkv(hidden).unflatten(-1, (3, self._heads, -1))  # (c * rows, width, 3, heads, d)
+        qkv = self._qkv(hidden).view(*hidden.shape[:2], 3, self._heads, -1)  # (c * rows, width, 3, heads, d)
         query, keys_values = qkv[:, :, 0], qkv[:, :, 1:]
         before = past is not None and rows.before is not None
         after = self._looks_ahead and rows.after is not None
@@ -94,7 +94,7 @@ class DitLayer:
 
 def _look_back(keys_values: torch.Tensor, rows: Rows, past: Past) -> torch.Tensor:
     """Put the block before in front of each row's own: (c * rows, 24 + width, 2, heads, d)."""
-    passes = keys_values.unflatten(0, (2, rows.count))
+    passes = keys_values.view(2, rows.count, *keys_values.shape[1:])
     if len(rows.kept):
         past.kept.copy_(passes[:, rows.kept])
     if rows.before is None:
@@ -107,8 +107,9 @@ def _look_ahead(keys_values: torch.Tensor, rows: Rows) -> torch.Tensor:
     """Put the block after behind each row's own. It takes the last 24 keys: they are the row's own."""
     if rows.after is None:
         return keys_values
-    own = keys_values[:, -BLOCK_FRAMES:].unflatten(0, (2, rows.count))
-    return torch.cat([keys_values, own[:, rows.after].flatten(0, 1)], 1)
+    own = keys_values[:, -BLOCK_FRAMES:]
+    passes = own.view(2, rows.count, *own.shape[1:])
+    return torch.cat([keys_values, passes[:, rows.after].flatten(0, 1)], 1)
 
 
 def build_turns(rotary: Any, device: torch.device) -> torch.Tensor:
@@ -120,5 +121,5 @@ def build_turns(rotary: Any, device: torch.device) -> torch.Tensor:
 
 def rotate(head: torch.Tensor, turns: torch.Tensor) -> None:
     """In place: pairs of neighbouring values are complex numbers. Only the first head is rotated."""
-    pairs = torch.view_as_complex(head.float().unflatten(-1, (-1, 2)))
+    pairs = torch.view_as_complex(head.float().view(*head.shape[:-1], -1, 2))
     head.copy_(torch.view_as_real(pairs * turns).flatten(-2))

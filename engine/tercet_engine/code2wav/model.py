@@ -14,7 +14,7 @@ from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import (
     Qwen2_5OmniToken2WavDiTModel,
 )
 
-from tercet_engine.checkpoint import Checkpoint
+from tercet_engine.checkpoint import Checkpoint, CheckpointError
 from tercet_engine.code2wav.dit import BlockDit, Voice
 from tercet_engine.code2wav.vocoder import Vocoder
 
@@ -43,6 +43,13 @@ def load_model(checkpoint: Checkpoint, settings: StageSettings, device: torch.de
 
 
 def _fill(net: nn.Module, checkpoint: Checkpoint, prefix: str) -> nn.Module:
-    """Built and filled on the CPU in float32; what each part keeps is placed where it is used."""
-    net.load_state_dict(checkpoint.load(prefix))
+    """On the CPU in float32; what each part keeps is placed where it is used.
+
+    Tensors that the classes do not know are passed over: published files hold constants as well.
+    """
+    missing = net.load_state_dict(checkpoint.load(prefix), strict=False).missing_keys
+    if missing:
+        raise CheckpointError(
+            checkpoint.folder, [f"no file holds the tensor {prefix}{name}" for name in missing]
+        )
     return net.eval()

@@ -68,7 +68,7 @@ class TimelineBuilder:
                 attention=Modulation(shift=row[0], scale=1 + row[1], gate=row[2]),
                 mlp=Modulation(shift=row[3], scale=1 + row[4], gate=row[5]),
             )
-            for row in self._place(modulations).unflatten(-1, (6, -1))
+            for row in self._place(modulations).view(len(modulations), 6, -1)
         ]
 
     def _place(self, modulations: torch.Tensor) -> torch.Tensor:

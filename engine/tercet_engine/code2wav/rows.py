@@ -114,7 +114,7 @@ def _find_after(spans: Sequence[range]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _build_masks(
-    parts: Sequence[torch.Tensor], device: torch.device
+    parts: list[torch.Tensor], device: torch.device
 ) -> dict[tuple[bool, bool], torch.Tensor | None]:
     masks: dict[tuple[bool, bool], torch.Tensor | None] = {}
     for before in (False, True):

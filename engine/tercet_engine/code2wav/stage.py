@@ -195,7 +195,7 @@ class Code2Wav:
         except StageError as refusal:
             sink.close(refusal.failure)
             return
-        turn.receive(first.codes, first.last)
+        turn.receive(first.codes, first.last, arrived_at)
         self._waiting[session] = turn
 
     def _build_turn(
@@ -226,7 +226,7 @@ class Code2Wav:
     def _feed(self, session: str, more: Code2WavInput) -> None:
         turn = self._active.get(session) or self._waiting.get(session)
         if turn is not None:
-            turn.receive(more.codes, more.last)
+            turn.receive(more.codes, more.last, self._clock())
 
     def _cancel(self, session: str) -> None:
         turn = self._active.get(session) or self._waiting.get(session)

@@ -54,20 +54,25 @@ class SpeechTurn:
         self._mel = torch.empty(0)  # frames that are still needed, from number _mel_start on
         self._mel_start = 0
         self._tail = torch.empty(0)
+        self._begin_at: float | None = None
         self._first_sent_at: float | None = None
         self._sent_s = 0.0
 
-    def receive(self, codes: tuple[int, ...], last: bool) -> None:
+    def receive(self, codes: tuple[int, ...], last: bool, now: float) -> None:
         """Codes after the last ones are ignored."""
         if self._progress.complete:
             return
+        could_begin = bool(codes) and self.window_settings.mode == "stream"
+        if self._begin_at is None and (could_begin or last):
+            self._begin_at = now
         self.codes.extend(codes)
         self._progress = replace(self._progress, codes=len(self.codes), complete=last)
 
     @property
     def due_at(self) -> float:
+        """The first sound is owed from the moment it could be begun."""
         return deadline(
-            arrived_at=self.arrived_at,
+            begin_at=self.arrived_at if self._begin_at is None else self._begin_at,
             due_s=self._due_s,
             first_sent_at=self._first_sent_at,
             sent_s=self._sent_s,
