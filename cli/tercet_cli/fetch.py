@@ -23,11 +23,15 @@ def fetch(
 ) -> None:
     """Download a model (or make a demo one), check it, and print its folder."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        task = bars.add_task(source, total=None, visible=False)
+    bars = Progress(*columns, console=Console(stderr=True))
+    task = bars.add_task(source, total=None)
 
-        def show(done: int, total: int) -> None:
-            bars.update(task, completed=done, total=total, visible=True)
+    def show(done: int, total: int) -> None:
+        bars.start()
+        bars.update(task, completed=done, total=total)
 
+    try:
         folder = resolve_source(source, revision, cache, show)
+    finally:
+        bars.stop()
     typer.echo(folder)

@@ -89,4 +89,4 @@ def _check(source: str, folder: Path) -> None:
     try:
         open_checkpoint(folder)
     except CheckpointError as error:
-        raise SourceError(f"{source}: not a whole checkpoint: {error}") from error
+        raise SourceError(f"{source}: {error}") from error
