@@ -24,7 +24,8 @@ LONGEST_DELAY_S: Final = 30.0
 LEASH_S: Final = 10.0
 """What the leash may need beyond the command's own grace."""
 SHORT_GRACE_S: Final = 2.0
-LOG_TAIL_LINES: Final = 15
+LOG_LINES: Final = 5
+LOG_WIDTH: Final = 400
 
 Report = Callable[[str], None]
 
@@ -98,6 +99,7 @@ async def _start(arguments: Sequence[str], grace_s: float, **options: Any) -> As
 
 
 def _death_notice(command: Command, code: int) -> str:
-    lines = command.log_path.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
-    tail = "\n".join(f"  | {line}" for line in lines)
-    return f"{command.name} ended with code {code} before it was ready; {command.log_path} ends:\n{tail}"
+    lines = command.log_path.read_text(errors="replace").splitlines()
+    faults = [line for line in lines if "error" in line.lower()]
+    shown = "\n".join(f"  | {line[:LOG_WIDTH]}" for line in (faults or lines)[-LOG_LINES:])
+    return f"{command.name} ended with code {code} before it was ready; {command.log_path} says:\n{shown}"

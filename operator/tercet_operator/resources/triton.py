@@ -25,6 +25,9 @@ GPU_RESOURCE: Final = "nvidia.com/gpu"
 EXIT_TIMEOUT_S: Final = 10
 """How long a server that was told to stop lets its turns go on; rollouts drain before they stop it."""
 
+PING_INTERVAL_MS: Final = 10_000
+"""The shortest time between two pings that a server takes without complaint."""
+
 
 class PlanError(ValueError):
     """The deployment asks for something that no server can be; the text names the field and the remedy."""
@@ -90,6 +93,8 @@ def build_arguments(server: ServerPlan, place: Place) -> tuple[str, ...]:
         f"--metrics-port={place.metrics_port}",
         f"--allow-gpu-metrics={'true' if server.gpus else 'false'}",
         f"--grpc-infer-allocation-pool-size={turns}",
+        # A gateway pings a silent connection every 20 s; by default Triton would hang up on it.
+        f"--grpc-http2-min-recv-ping-interval-without-data={PING_INTERVAL_MS}",
         f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
     )
 

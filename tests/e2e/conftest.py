@@ -1,0 +1,36 @@
+"""The demo model, served once for all tests that need it."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.e2e.served import EXAMPLES, Served, serve, write_variant
+from tests.e2e.triton_client import Triton, open_triton
+
+
+@pytest.fixture(scope="session")
+def colocated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """examples/demo.yaml: one Triton server with all three stages."""
+    with serve(EXAMPLES / "demo.yaml", tmp_path_factory.mktemp("colocated") / "run") as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def disaggregated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The same model, each stage in a server of its own."""
+    folder = tmp_path_factory.mktemp("disaggregated")
+    file = write_variant("demo.yaml", folder / "omni.yaml", layout="Disaggregated")
+    with serve(file, folder / "run") as served:
+        yield served
+
+
+@pytest.fixture
+def url(colocated: Served) -> str:
+    return colocated.url
+
+
+@pytest.fixture
+async def triton(colocated: Served) -> AsyncIterator[Triton]:
+    """The Colocated server's own gRPC, without the gateway."""
+    async with open_triton(colocated.triton["thinker"][0]) as opened:
+        yield opened

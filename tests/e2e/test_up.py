@@ -1,0 +1,82 @@
+"""`tercet up` as a user meets it: it serves, it heals, and it leaves nothing behind."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from tests.e2e.served import Served, serve, write_variant
+
+ANSWER_S = 60
+HEAL_S = 90
+
+
+def ask(served: Served) -> httpx.Response:
+    body = {"model": served.model, "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 8}
+    return httpx.post(f"{served.url}/chat/completions", json=body, timeout=ANSWER_S)
+
+
+@pytest.mark.parametrize("layout", ["colocated", "disaggregated"])
+def test_both_layouts_serve(layout: str, request: pytest.FixtureRequest) -> None:
+    """The same file, one word changed."""
+    served: Served = request.getfixturevalue(layout)
+    answer = ask(served)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["choices"][0]["message"]["content"]
+    addresses = {address for stage in served.triton.values() for address in stage}
+    assert len(addresses) == {"colocated": 1, "disaggregated": 3}[layout]
+
+
+def test_metrics_are_where_it_says(colocated: Served) -> None:
+    """The URL it prints answers."""
+    assert "tercet" in httpx.get(colocated.metrics_url).text
+
+
+def members(launcher: int) -> list[psutil.Process]:
+    return psutil.Process(launcher).children(recursive=True)
+
+
+def tritons(launcher: int) -> list[psutil.Process]:
+    return [each for each in members(launcher) if each.name() == "tritonserver"]
+
+
+def wait_gone(processes: list[psutil.Process]) -> None:
+    _, alive = psutil.wait_procs(processes, timeout=HEAL_S)
+    assert [each for each in alive if each.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def test_it_heals_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Kill -9 of Triton: it serves again. Kill -9 of the launcher: all its processes end too."""
+    file = write_variant("demo.yaml", tmp_path / "omni.yaml")
+    shared_memory = set(Path("/dev/shm").iterdir())
+    with serve(file, tmp_path / "run") as served:
+        (triton,) = tritons(served.process.pid)
+        triton.kill()
+        deadline = time.monotonic() + HEAL_S
+        while ask(served).status_code != 200:
+            assert time.monotonic() < deadline, "it did not heal"
+        processes = members(served.process.pid)
+        served.process.kill()
+        wait_gone(processes)
+    assert set(Path("/dev/shm").iterdir()) <= shared_memory
+
+
+def test_a_stage_that_cannot_load_is_shown_with_its_log(tmp_path: Path) -> None:
+    """Too little memory for one KV block: the launcher ends, and says why."""
+    stages = {"thinker": {"kvMemory": "1"}}
+    file = write_variant("demo.yaml", tmp_path / "omni.yaml", stages=stages)
+    command = [sys.executable, "-m", "tercet_cli.main", "up", str(file), "--log-dir", str(tmp_path / "run")]
+    ended = subprocess.run(
+        [*command, "--port", "0", "--metrics-port", "0"],
+        capture_output=True,
+        text=True,
+        timeout=HEAL_S,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert "KV memory" in ended.stderr
+    assert "before it was ready" in ended.stderr
