@@ -48,6 +48,10 @@ class GatewayAddress:
         return f"http://{self._reachable_host}:{self.port}"
 
     @property
+    def ready_url(self) -> str:
+        return f"{self.url}/readyz"
+
+    @property
     def metrics_url(self) -> str:
         return f"http://{self._reachable_host}:{self.metrics_port}/metrics"
 
@@ -69,9 +73,10 @@ class LocalServer:
         return f"{LOOPBACK}:{self.place.grpc_port}"
 
     @property
-    def ready_urls(self) -> tuple[str, ...]:
+    def ready_urls(self) -> dict[str, str]:
+        """What answers 200 once the model of that name serves."""
         base = f"http://{LOOPBACK}:{self.place.http_port}/v2/models"
-        return tuple(f"{base}/{model}/ready" for model in self.plan.models)
+        return {f"{self.command.name}: {model}": f"{base}/{model}/ready" for model in self.plan.models}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +100,7 @@ def plan_servers(
     """Writes nothing; picks free ports."""
     plans = [
         (plan, replica)
-        for plan in build_servers(deployment, checkpoint=str(checkpoint), cores=os.cpu_count() or 1)
+        for plan in build_servers(deployment, checkpoint=str(checkpoint), cores=len(os.sched_getaffinity(0)))
         for replica in range(plan.replicas)
     ]
     visible = deal_gpus([plan.gpus for plan, _ in plans], list_gpus(os.environ))

@@ -1,7 +1,7 @@
 """Waits until URLs answer 200. Used by `up`; which process serves them is `supervision`'s business."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Final
 
 import httpx
@@ -15,12 +15,13 @@ POLL_S: Final = 0.1
 ANSWER_S: Final = 5.0
 
 
-async def wait_ready(urls: Sequence[str], *, report: Report) -> None:
+async def wait_ready(urls: Mapping[str, str], *, report: Report) -> None:
+    """`urls` by the name of what they tell about."""
     try:
         async with asyncio.timeout(READY_S), httpx.AsyncClient(timeout=ANSWER_S) as client:
-            for url in urls:
+            for name, url in urls.items():
                 await _wait_one(client, url)
-                report(f"  {url} is ready")
+                report(f"  {name} is ready")
     except TimeoutError as error:
         raise CommandError(f"not ready after {READY_S:g} s: see the logs named above") from error
 

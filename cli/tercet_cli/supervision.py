@@ -72,9 +72,9 @@ async def run_command(command: Command) -> int:
             return await process.wait()
 
 
-async def read_output(arguments: Sequence[str]) -> str | None:
+async def read_output(arguments: Sequence[str], *, environment: Mapping[str, str]) -> str | None:
     """What the command wrote to stdout, or None when it failed; its stderr is the launcher's."""
-    async with _start(arguments, SHORT_GRACE_S, stdout=subprocess.PIPE) as process:
+    async with _start(arguments, SHORT_GRACE_S, stdout=subprocess.PIPE, env=environment) as process:
         output, _ = await process.communicate()
         return output.decode().strip() if process.returncode == 0 else None
 

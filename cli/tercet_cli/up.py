@@ -5,6 +5,7 @@ where it is, watch over them all, and stop them in the opposite order.
 """
 
 import asyncio
+import os
 import signal
 import sys
 from dataclasses import dataclass
@@ -102,12 +103,13 @@ async def _serve(request: _Request) -> None:
         for server in servers:
             typer.echo(f"Starting {server.command.name} (log: {server.command.log_path})")
             triton_group.create_task(keep_running(server.command, ready=ready, report=typer.echo))
-        await wait_ready([url for server in servers for url in server.ready_urls], report=typer.echo)
+        for server in servers:
+            await wait_ready(server.ready_urls, report=typer.echo)
         gateway = plan_gateway(request.folders)
         async with asyncio.TaskGroup() as gateway_group:
             typer.echo(f"Starting gateway (log: {gateway.log_path})")
             gateway_group.create_task(keep_running(gateway, ready=ready, report=typer.echo))
-            await wait_ready([f"{request.address.url}/readyz"], report=typer.echo)
+            await wait_ready({"gateway": request.address.ready_url}, report=typer.echo)
             ready.set()
             _greet(request.deployment, request.address)
 
@@ -115,7 +117,10 @@ async def _serve(request: _Request) -> None:
 async def _fetch(model: ModelSpec, cache: Path) -> Path:
     """In a process of its own, since it loads torch, which the launcher would keep for as long as it runs."""
     command = (sys.executable, "-m", "tercet_cli.main", "fetch", model.source)
-    output = await read_output((*command, "--revision", model.revision, "--cache", str(cache)))
+    output = await read_output(
+        (*command, "--revision", model.revision, "--cache", str(cache)),
+        environment={**os.environ, "TRANSFORMERS_VERBOSITY": "error"},
+    )
     if output is None:
         raise CommandError(f"spec.model.source: {model.source} cannot be had, for the reason above")
     return Path(output)

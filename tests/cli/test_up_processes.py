@@ -135,4 +135,4 @@ async def test_a_death_after_ready_is_reported_and_mended(tmp_path: Path) -> Non
 )
 async def test_output_counts_only_from_a_command_that_succeeded(script: str, output: str | None) -> None:
     """Half an answer is none."""
-    assert await read_output(("sh", "-c", script)) == output
+    assert await read_output(("sh", "-c", script), environment=os.environ) == output
