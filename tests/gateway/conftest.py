@@ -1,5 +1,6 @@
 """A fake Triton over real gRPC, the real gateway over real HTTP, and clients to drive it."""
 
+import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -87,3 +88,10 @@ def serve(triton: FakeTriton) -> Callable[..., AbstractAsyncContextManager[Gatew
         return serve_gateway(build_settings(triton.endpoint, limits=limits, timeouts=timeouts))
 
     return start
+
+
+async def eventually(is_true: Callable[[], bool]) -> None:
+    """Give the loop to others until it is so."""
+    async with asyncio.timeout(10):
+        while not is_true():  # noqa: ASYNC110 - a count has no event to wait on
+            await asyncio.sleep(0)

@@ -52,7 +52,8 @@ class Call:
     stage: Stage
     requests: list[Any] = field(default_factory=list)
     done: asyncio.Event = field(default_factory=asyncio.Event)
-    cancelled: bool = False
+    answered: bool = False
+    """The final response has been sent."""
 
     def inputs(self, name: Tensor) -> list[bytes]:
         """What each request that has this tensor holds of it."""
@@ -78,6 +79,10 @@ def failure(kind: Any, message: str = "why", param: str | None = None) -> str:
     return StageFailure(type=kind, message=message, param=param).model_dump_json()
 
 
+class ClientLeft(Exception):  # noqa: N818 - not an error of the fake
+    """The requests ended before their last."""
+
+
 class FakeTriton(GRPCInferenceServiceServicer):  # type: ignore[misc] # grpc has no types
     """`pieces`, `batches` and `faults` are the script of every turn."""
 
@@ -90,6 +95,7 @@ class FakeTriton(GRPCInferenceServiceServicer):  # type: ignore[misc] # grpc has
         self.calls: list[Call] = []
         self.called = asyncio.Condition()
         self.endpoint = ""
+        self.server: Any = None
 
     # --- what tests ask -------------------------------------------------------------------------
 
@@ -106,7 +112,10 @@ class FakeTriton(GRPCInferenceServiceServicer):  # type: ignore[misc] # grpc has
         for call in await self.wait_for(*stages):
             async with asyncio.timeout(10):
                 await call.done.wait()
-            assert call.cancelled, call.stage
+            assert not call.answered, call.stage
+
+    async def stop(self) -> None:
+        await self.server.stop(None)
 
     # --- the service ----------------------------------------------------------------------------
 
@@ -126,10 +135,8 @@ class FakeTriton(GRPCInferenceServiceServicer):  # type: ignore[misc] # grpc has
                 yield response
             async for _ in requests:
                 continue
-        except asyncio.CancelledError:
-            if call is not None:
-                call.cancelled = True
-            raise
+        except ClientLeft:
+            return
         finally:
             if call is not None:
                 call.done.set()
@@ -137,14 +144,19 @@ class FakeTriton(GRPCInferenceServiceServicer):  # type: ignore[misc] # grpc has
     async def _with_faults(self, call: Call, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
         fault = self.faults.get(call.stage)
         said = 0
-        async for response in self._play(call, requests):
+        async for response in self._script(call, requests):
             if fault is not None and said == fault.after:
                 if fault.text is None:
                     await asyncio.Event().wait()
                 yield ModelStreamInferResponse(error_message=fault.text)
                 return
+            call.answered = not response.infer_response.outputs
             yield response
             said += 1
+
+    async def _script(self, call: Call, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for response in self._play(call, requests):
+            yield response
         yield _final(call.requests[0])
 
     def _play(self, call: Call, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
@@ -208,14 +220,14 @@ class FakeTriton(GRPCInferenceServiceServicer):  # type: ignore[misc] # grpc has
 @asynccontextmanager
 async def serve_fake_triton() -> AsyncIterator[FakeTriton]:
     fake = FakeTriton()
-    server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
+    server = fake.server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
     add_GRPCInferenceServiceServicer_to_server(fake, server)
     fake.endpoint = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     try:
         yield fake
     finally:
-        await server.stop(None)
+        await fake.stop()
 
 
 # --- requests and responses -------------------------------------------------------------------
@@ -230,9 +242,11 @@ async def _recorded(call: Call, requests: Any) -> AsyncIterator[Any]:
 
 
 async def _after(first: Any, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    """All requests of a turn; a stage stops asking once it has had the last."""
     yield first
     async for request in requests:
         yield request
+    raise ClientLeft
 
 
 def _some(batches: Iterator[list[int]], count: int) -> Iterator[list[int]]:

@@ -1,0 +1,177 @@
+"""Stages that fail, hang or are not there: a typed answer, and no stage left running."""
+
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import openai
+import pytest
+from tercet_gateway.settings import Deployment, Endpoints, Settings, Timeouts
+from tercet_wire.names import Stage
+
+from tests.gateway.conftest import MODEL, Gateway, build_settings, serve_gateway
+from tests.gateway.fake_triton import FakeTriton, Fault, failure, serve_fake_triton
+
+QUESTION: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
+SPOKEN: dict[str, Any] = {
+    **QUESTION,
+    "modalities": ["text", "audio"],
+    "audio": {"voice": "Ethan", "format": "pcm16"},
+}
+NOWHERE = "127.0.0.1:1"
+
+
+async def nothing() -> None:
+    """What most listeners do at each chunk."""
+
+
+async def listen(
+    gateway: Gateway, body: dict[str, Any], at_each_chunk: Callable[[], Awaitable[None]] = nothing
+) -> None:
+    async for _ in await gateway.sdk.chat.completions.create(**body, stream=True):
+        await at_each_chunk()
+
+
+FAILURES: dict[str, tuple[str, int, str | None, str | None]] = {
+    "a request the stage cannot serve": (
+        failure("invalid_request", "The picture is too small.", "messages"),
+        400,
+        None,
+        "messages",
+    ),
+    "a prompt too long": (
+        failure("context_length_exceeded", "40000 tokens are too many.", "messages"),
+        400,
+        "context_length_exceeded",
+        "messages",
+    ),
+    "a full stage": (failure("overloaded", "queue of 10.0.0.7 full"), 503, "overloaded", None),
+    "a stage that shuts down": (failure("cancelled", "secret"), 503, "upstream_unavailable", None),
+    "a broken stage": (failure("internal", "secret: /srv/model.py"), 500, None, None),
+    "Triton's own words": ("Request for unknown model: secret", 500, None, None),
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("case", FAILURES)
+async def test_failure_before_the_first_byte(
+    gateway: Gateway, triton: FakeTriton, case: str, stream: bool
+) -> None:
+    """It is an HTTP error with the envelope, streamed or not, and shows nothing of the inside."""
+    text, status, code, param = FAILURES[case]
+    triton.faults[Stage.THINKER] = Fault(after=0, text=text)
+    response = await gateway.http.post("/v1/chat/completions", json={**QUESTION, "stream": stream})
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], error["param"]) == (status, code, param)
+    assert error.keys() == {"message", "type", "param", "code"}
+    assert error["type"] == ("invalid_request_error" if status == 400 else "server_error")
+    assert "secret" not in response.text
+    assert "10.0.0.7" not in response.text
+    assert (status == 503) == ("retry-after" in response.headers)
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+async def test_failure_in_the_middle_of_a_stream(gateway: Gateway, triton: FakeTriton, stage: Stage) -> None:
+    """An error event, then the end without [DONE]; the SDK raises; the other stages are cancelled."""
+    triton.faults = {Stage.THINKER: Fault(after=3), Stage.TALKER: Fault(after=2)}
+    triton.faults[stage] = Fault(after=1, text=failure("internal", "secret"))
+    with pytest.raises(openai.APIError) as failed:
+        await listen(gateway, SPOKEN)
+    assert not isinstance(failed.value, openai.APIStatusError)
+    assert failed.value.type == "server_error"
+    assert "secret" not in str(failed.value)
+    await triton.wait_until_cancelled(*({call.stage for call in triton.calls} - {stage}))
+
+
+async def test_error_event_ends_the_stream(gateway: Gateway, triton: FakeTriton) -> None:
+    """On the wire: good chunks, one error, no [DONE], a proper end of the body."""
+    triton.faults[Stage.THINKER] = Fault(after=1, text=failure("internal"))
+    response = await gateway.http.post("/v1/chat/completions", json={**QUESTION, "stream": True})
+    assert response.status_code in {200, 500}
+    if response.status_code == 200:
+        events = response.text.strip().split("\n\n")
+        assert json.loads(events[-1].removeprefix("data: "))["error"]["type"] == "server_error"
+        assert "[DONE]" not in response.text
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+async def test_unreachable_stage_is_503(triton: FakeTriton, stage: Stage) -> None:
+    """Whichever of the three is not there, the caller may come again."""
+    addresses = {each.value: (NOWHERE if each is stage else triton.endpoint,) for each in Stage}
+    deployment = Deployment(model=MODEL, endpoints=Endpoints(**addresses))
+    settings = Settings(deployments=(deployment,), timeouts=Timeouts(connect_s=2))
+    triton.faults = {Stage.THINKER: Fault(after=1)} if stage is not Stage.THINKER else {}
+    async with serve_gateway(settings) as gateway:
+        response = await gateway.http.post("/v1/chat/completions", json=SPOKEN)
+        assert response.status_code == 503
+        assert response.json()["error"]["code"] == "upstream_unavailable"
+
+
+async def test_turn_goes_to_a_replica_that_answers(triton: FakeTriton) -> None:
+    """A dead replica is passed over before anything was said."""
+    async with serve_gateway(build_settings(NOWHERE, triton.endpoint)) as gateway:
+        for _ in range(3):
+            response = await gateway.http.post("/v1/chat/completions", json=SPOKEN)
+            assert response.status_code == 200
+
+
+async def test_turns_spread_over_the_replicas(triton: FakeTriton) -> None:
+    """A turn goes to the replica that carries the fewest."""
+    async with (
+        serve_fake_triton() as second,
+        serve_gateway(build_settings(triton.endpoint, second.endpoint)) as gateway,
+    ):
+        triton.faults[Stage.THINKER] = second.faults[Stage.THINKER] = Fault(after=1)
+        body = {**QUESTION, "stream": True}
+        async with (
+            gateway.http.stream("POST", "/v1/chat/completions", json=body),
+            gateway.http.stream("POST", "/v1/chat/completions", json=body),
+        ):
+            assert (len(triton.calls), len(second.calls)) == (1, 1)
+
+
+async def test_server_that_dies_in_the_middle(gateway: Gateway, triton: FakeTriton) -> None:
+    """A lost replica after the first byte is an error event, not a short reply."""
+    triton.faults[Stage.THINKER] = Fault(after=1)
+    with pytest.raises(openai.APIError):
+        await listen(gateway, QUESTION, triton.stop)
+
+
+TIMEOUTS = {
+    "nothing at all": (Fault(after=0), Timeouts(first_message_s=0.05)),
+    "nothing more": (Fault(after=1), Timeouts(idle_s=0.05)),
+    "not in time": (Fault(after=1), Timeouts(total_s=0.05)),
+}
+
+
+@pytest.mark.parametrize("case", TIMEOUTS)
+async def test_stage_that_hangs_is_504(
+    triton: FakeTriton, serve: Callable[..., AbstractAsyncContextManager[Gateway]], case: str
+) -> None:
+    """Each phase has its own patience; afterwards the stage is cancelled."""
+    fault, timeouts = TIMEOUTS[case]
+    triton.faults[Stage.THINKER] = fault
+    async with serve(timeouts=timeouts) as gateway:
+        response = await gateway.http.post("/v1/chat/completions", json=QUESTION)
+        assert response.status_code == 504
+        assert response.json()["error"]["code"] == "upstream_timeout"
+        await triton.wait_until_cancelled(Stage.THINKER)
+
+
+async def test_reply_without_a_finish_reason_is_a_failure(gateway: Gateway, triton: FakeTriton) -> None:
+    """A reply that stops short never looks like a whole one."""
+    triton.finish_reason = None
+    response = await gateway.http.post("/v1/chat/completions", json=QUESTION)
+    assert response.status_code == 500
+
+
+async def test_long_prefill_is_covered_by_heartbeats(
+    triton: FakeTriton, serve: Callable[..., AbstractAsyncContextManager[Gateway]]
+) -> None:
+    """A comment keeps the connection alive; a failure after it is an event."""
+    triton.faults[Stage.THINKER] = Fault(after=0)
+    async with serve(timeouts=Timeouts(heartbeat_s=0.02)) as gateway:
+        body = {**QUESTION, "stream": True}
+        async with gateway.http.stream("POST", "/v1/chat/completions", json=body) as response:
+            assert await anext(aiter(response.aiter_lines())) == ": ping"

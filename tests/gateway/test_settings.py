@@ -1,0 +1,49 @@
+"""The gateway's settings file."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tercet_gateway.settings import SettingsError, parse_settings, read_settings
+from tercet_wire.names import GATEWAY_METRICS_PORT, GATEWAY_PORT, Stage
+
+DEPLOYMENT: dict[str, Any] = {"model": "m", "endpoints": {"thinker": ["a:1", "b:1"], "talker": ["c:1"]}}
+
+
+def test_smallest_file_serves() -> None:
+    """Everything but the deployments has a default."""
+    settings = parse_settings(json.dumps({"deployments": [DEPLOYMENT]}).encode())
+    assert (settings.port, settings.metrics_port) == (GATEWAY_PORT, GATEWAY_METRICS_PORT)
+    endpoints = settings.deployments[0].endpoints
+    assert [endpoints.of(stage) for stage in Stage] == [("a:1", "b:1"), ("c:1",), ()]
+    assert settings.media.allowed_hosts == ()
+
+
+FAULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "all faults at once": (
+        {"port": 70000, "limits": {"turns": 0, "turn": 1}, "deployments": [DEPLOYMENT]},
+        ["port", "limits.turns", "limits.turn"],
+    ),
+    "nothing to serve": ({"deployments": []}, ["deployments"]),
+    "a voice that is not there": (
+        {"deployments": [{**DEPLOYMENT, "voice": "Bob"}]},
+        ["deployments.0", "'Bob'"],
+    ),
+    "one model twice": ({"deployments": [DEPLOYMENT, DEPLOYMENT]}, ["same model"]),
+}
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_faults_are_named_together(case: str) -> None:
+    """Whoever wrote the file sees every fault in one go."""
+    content, named = FAULTS[case]
+    with pytest.raises(SettingsError) as refused:
+        parse_settings(json.dumps(content).encode())
+    assert all(name in str(refused.value) for name in named), str(refused.value)
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    """The message holds the path."""
+    with pytest.raises(SettingsError, match=r"gone\.json"):
+        read_settings(tmp_path / "gone.json")
