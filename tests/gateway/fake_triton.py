@@ -39,12 +39,19 @@ class Piece:
     logprobs: tuple[TokenLogprob, ...] = ()
 
 
+def _at_once() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """After so many messages: fail with this text, or with None hang until cancelled."""
+    """After so many messages: fail with this text once `when` is set, or with None hang until cancelled."""
 
     after: int
     text: str | None = None
+    when: asyncio.Event = field(default_factory=_at_once)
 
 
 @dataclass
@@ -148,6 +155,7 @@ class FakeTriton(GRPCInferenceServiceServicer):  # type: ignore[misc] # grpc has
             if fault is not None and said == fault.after:
                 if fault.text is None:
                     await asyncio.Event().wait()
+                await fault.when.wait()
                 yield ModelStreamInferResponse(error_message=fault.text)
                 return
             call.answered = not response.infer_response.outputs

@@ -1,7 +1,8 @@
 """Stages that fail, hang or are not there: a typed answer, and no stage left running."""
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -22,15 +23,9 @@ SPOKEN: dict[str, Any] = {
 NOWHERE = "127.0.0.1:1"
 
 
-async def nothing() -> None:
-    """What most listeners do at each chunk."""
-
-
-async def listen(
-    gateway: Gateway, body: dict[str, Any], at_each_chunk: Callable[[], Awaitable[None]] = nothing
-) -> None:
+async def listen(gateway: Gateway, body: dict[str, Any], at_each_chunk: Callable[[], None]) -> None:
     async for _ in await gateway.sdk.chat.completions.create(**body, stream=True):
-        await at_each_chunk()
+        at_each_chunk()
 
 
 FAILURES: dict[str, tuple[str, int, str | None, str | None]] = {
@@ -73,11 +68,12 @@ async def test_failure_before_the_first_byte(
 
 @pytest.mark.parametrize("stage", list(Stage))
 async def test_failure_in_the_middle_of_a_stream(gateway: Gateway, triton: FakeTriton, stage: Stage) -> None:
-    """An error event, then the end without [DONE]; the SDK raises; the other stages are cancelled."""
+    """The SDK raises from the error event; nothing leaks; the other stages are cancelled."""
+    begun = asyncio.Event()
     triton.faults = {Stage.THINKER: Fault(after=3), Stage.TALKER: Fault(after=2)}
-    triton.faults[stage] = Fault(after=1, text=failure("internal", "secret"))
+    triton.faults[stage] = Fault(after=1, text=failure("internal", "secret"), when=begun)
     with pytest.raises(openai.APIError) as failed:
-        await listen(gateway, SPOKEN)
+        await listen(gateway, SPOKEN, begun.set)
     assert not isinstance(failed.value, openai.APIStatusError)
     assert failed.value.type == "server_error"
     assert "secret" not in str(failed.value)
@@ -86,13 +82,19 @@ async def test_failure_in_the_middle_of_a_stream(gateway: Gateway, triton: FakeT
 
 async def test_error_event_ends_the_stream(gateway: Gateway, triton: FakeTriton) -> None:
     """On the wire: good chunks, one error, no [DONE], a proper end of the body."""
-    triton.faults[Stage.THINKER] = Fault(after=1, text=failure("internal"))
-    response = await gateway.http.post("/v1/chat/completions", json={**QUESTION, "stream": True})
-    assert response.status_code in {200, 500}
-    if response.status_code == 200:
-        events = response.text.strip().split("\n\n")
-        assert json.loads(events[-1].removeprefix("data: "))["error"]["type"] == "server_error"
-        assert "[DONE]" not in response.text
+    begun = asyncio.Event()
+    triton.faults[Stage.THINKER] = Fault(after=1, text=failure("overloaded"), when=begun)
+    lines = []
+    async with gateway.http.stream(
+        "POST", "/v1/chat/completions", json={**QUESTION, "stream": True}
+    ) as response:
+        async for line in response.aiter_lines():
+            begun.set()
+            lines += [line] if line else []
+    assert all("choices" in line for line in lines[:-1])
+    error = json.loads(lines[-1].removeprefix("data: "))["error"]
+    assert (error["type"], error["code"]) == ("server_error", "overloaded")
+    assert error.keys() == {"message", "type", "param", "code"}
 
 
 @pytest.mark.parametrize("stage", list(Stage))
@@ -134,8 +136,13 @@ async def test_turns_spread_over_the_replicas(triton: FakeTriton) -> None:
 async def test_server_that_dies_in_the_middle(gateway: Gateway, triton: FakeTriton) -> None:
     """A lost replica after the first byte is an error event, not a short reply."""
     triton.faults[Stage.THINKER] = Fault(after=1)
-    with pytest.raises(openai.APIError):
-        await listen(gateway, QUESTION, triton.stop)
+    body = {**QUESTION, "stream": True}
+    async with gateway.http.stream("POST", "/v1/chat/completions", json=body) as response:
+        lines = aiter(response.aiter_lines())
+        await anext(lines)
+        await triton.stop()
+        rest = [line async for line in lines if line]
+    assert json.loads(rest[-1].removeprefix("data: "))["error"]["code"] == "upstream_unavailable"
 
 
 TIMEOUTS = {

@@ -222,7 +222,12 @@ def test_early_end(case: str) -> None:
     if isinstance(wishes[-1], Failed):
         assert wishes[-1].error.status == status
     assert conductor.state is state
-    late = [thought("late"), sounded(b"late"), StageFailed(THINKER, internal_error()), ClientLeft("gone")]
+    late: list[Event] = [
+        thought("late"),
+        sounded(b"late"),
+        StageFailed(THINKER, internal_error()),
+        ClientLeft("gone"),
+    ]
     assert play(conductor, *late) == []
 
 
