@@ -91,7 +91,7 @@ class TalkerReply:
             raise _refusal(f"states of {states.shape[1]} values do not fit; is it the thinker's checkpoint?")
         if prompt_rows:
             self._begin_prompt(states[:prompt_rows], more.positions)
-        self._reply += torch.split(states[prompt_rows:], 1)
+        self._reply += states[prompt_rows:, None].unbind()
         self._is_complete = self._is_complete or more.last
         if self._is_complete and not self._reply:
             self._finish("stop")
