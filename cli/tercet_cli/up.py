@@ -22,6 +22,7 @@ from tercet_cli.errors import CommandError
 from tercet_cli.local_deployment import (
     Folders,
     GatewayAddress,
+    LocalServer,
     find_model_repository,
     plan_gateway,
     plan_servers,
@@ -30,7 +31,7 @@ from tercet_cli.local_deployment import (
 from tercet_cli.ports import claim_port
 from tercet_cli.readiness import wait_ready
 from tercet_cli.sources import DEFAULT_CACHE
-from tercet_cli.supervision import keep_running, read_output
+from tercet_cli.supervision import Command, keep_running, read_output
 from tercet_cli.triton_process import prepare_triton
 
 
@@ -98,20 +99,27 @@ async def _serve(request: _Request) -> None:
     except PlanError as error:
         raise CommandError(str(error)) from error
     write_files(request.deployment, servers, request.address, request.folders)
+    await _run(request, servers)
+
+
+async def _run(request: _Request, servers: list[LocalServer]) -> None:
+    """Until cancelled; the inner group ends first, so that a gateway that drains still has its stages."""
     ready = asyncio.Event()
     async with asyncio.TaskGroup() as triton_group:
         for server in servers:
-            typer.echo(f"Starting {server.command.name} (log: {server.command.log_path})")
-            triton_group.create_task(keep_running(server.command, ready=ready, report=typer.echo))
-        for server in servers:
-            await wait_ready(server.ready_urls, report=typer.echo)
-        gateway = plan_gateway(request.folders)
+            _start(triton_group, server.command, ready)
         async with asyncio.TaskGroup() as gateway_group:
-            typer.echo(f"Starting gateway (log: {gateway.log_path})")
-            gateway_group.create_task(keep_running(gateway, ready=ready, report=typer.echo))
+            _start(gateway_group, plan_gateway(request.folders), ready)
+            for server in servers:
+                await wait_ready(server.ready_urls, report=typer.echo)
             await wait_ready({"gateway": request.address.ready_url}, report=typer.echo)
             ready.set()
             _greet(request.deployment, request.address)
+
+
+def _start(group: asyncio.TaskGroup, command: Command, ready: asyncio.Event) -> None:
+    typer.echo(f"Starting {command.name} (log: {command.log_path})")
+    group.create_task(keep_running(command, ready=ready, report=typer.echo))
 
 
 async def _fetch(model: ModelSpec, cache: Path) -> Path:

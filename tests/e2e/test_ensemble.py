@@ -13,7 +13,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 
 from tests.e2e.served import Served
 from tests.e2e.triton_client import Triton
-from tests.e2e.turns import speak, spoken_turn
+from tests.e2e.turns import likeness_db, speak, spoken_turn
 
 ANSWER_S = 60
 
@@ -54,8 +54,7 @@ async def test_it_says_and_sounds_what_the_stages_do(client: InferenceServerClie
     text, sound = ask(client, spoken_turn())
     expected_text, expected_sound = await speak(triton, uuid4().hex, spoken_turn())
     assert text == expected_text
-    assert sound.size
-    assert sound.tolist() == expected_sound.tolist()
+    assert likeness_db(expected_sound, sound) > 30
 
 
 def test_a_turn_without_speech_gives_text(client: InferenceServerClient) -> None:

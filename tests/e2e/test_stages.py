@@ -8,7 +8,7 @@ from tercet_wire.messages import StageEvent, Turn
 from tercet_wire.names import Stage, Tensor
 
 from tests.e2e.triton_client import Answer, Triton
-from tests.e2e.turns import relay, speak, spoken_turn, think, without_messages
+from tests.e2e.turns import likeness_db, relay, speak, spoken_turn, think, without_messages
 
 WAIT_S = 60
 
@@ -49,11 +49,11 @@ async def test_a_turn_goes_through_all_three(triton: Triton) -> None:
 
 
 async def test_the_same_turn_sounds_the_same(triton: Triton) -> None:
-    """Text, codes and noise are seeded, so two runs differ in nothing."""
+    """Text, codes and noise are seeded; only the order of sums may differ with what is computed beside it."""
     first = await speak(triton, new_session(), spoken_turn())
     second = await speak(triton, new_session(), spoken_turn())
     assert first[0] == second[0]
-    assert first[1].tolist() == second[1].tolist()
+    assert likeness_db(first[1], second[1]) > 30
 
 
 async def test_many_turns_at_once_stay_apart(triton: Triton) -> None:
@@ -61,7 +61,7 @@ async def test_many_turns_at_once_stay_apart(triton: Triton) -> None:
     alone = await speak(triton, new_session(), spoken_turn())
     together = await asyncio.gather(*(speak(triton, new_session(), spoken_turn()) for _ in range(4)))
     assert [text for text, _ in together] == [alone[0]] * 4
-    assert [sound.size for _, sound in together] == [alone[1].size] * 4
+    assert [likeness_db(alone[1], sound) > 30 for _, sound in together] == [True] * 4
 
 
 @pytest.mark.parametrize("stage", Stage)

@@ -67,8 +67,11 @@ class Stream:
     async def read_rest(self) -> list[Answer]:
         """Say that nothing more is asked, and take what still comes."""
         await self._call.done_writing()
+        answers: list[Answer] = []
         async with asyncio.timeout(ANSWER_S):
-            return [parse_answer(response) async for response in self._call]
+            while (response := await self._call.read()) is not grpc.aio.EOF:
+                answers.append(parse_answer(response))
+        return answers
 
     def cancel(self) -> None:
         self._call.cancel()
