@@ -26,14 +26,15 @@ SPOKEN: Final = 2
 FULL_STOP: Final = 3
 START: Final = 4
 VERDICT: Final = 5
-RESERVED: Final = 6
+MEDIA: Final = 6
+RESERVED: Final = 7
 
 CODES: Final = 8193
 END_CODE: Final = 8294
 _NEVER: Final = -12.0
 """Head weight on CONSTANT that puts a token some forty logits below the others."""
-_LETTER_BIAS: Final = {" ": 0.5, **dict.fromkeys(string.ascii_lowercase, 0.4), **dict.fromkeys(".!?", 0.2)}
-_OTHER_BIAS: Final = -0.4
+_LETTER_BIAS: Final = {" ": 0.9, **dict.fromkeys(string.ascii_lowercase, 0.7), **dict.fromkeys(".!?", 0.8)}
+_OTHER_BIAS: Final = -0.7
 _EAGERNESS: Final = 1.8
 """Length of a head's rows: the spread of the logits that they give."""
 _FOCUS: Final = 2.0
@@ -83,11 +84,12 @@ def _draw(module: nn.Module) -> None:
 
 
 def _shape_encoders(thinker: Any) -> None:
-    """Media embeddings carry no marks but the constant."""
+    """Media embeddings carry the constant and one mark of their own."""
     for last in (thinker.audio_tower.proj, thinker.visual.merger.mlp[-1]):
         last.weight[:RESERVED] = 0
         last.bias[:RESERVED] = 0
         last.bias[CONSTANT] = _CONSTANT_VALUE
+        last.bias[MEDIA] = 2
 
 
 _CONSTANT_VALUE: Final = 4.0
@@ -118,11 +120,14 @@ def _shape_thinker(thinker: Any) -> None:
     embeddings[TOKENS["<|im_start|>"], START] = 10
     text.norm.weight[[SILENT, SPOKEN]] = 0  # so that the talker finds these marks in embeddings only
     _watch_message_start(text.layers[0].self_attn)
-    _shape_lm_head(thinker.lm_head.weight)
+    _shape_lm_head(thinker.lm_head.weight, embeddings)
 
 
-def _shape_lm_head(head: Tensor) -> None:
+def _shape_lm_head(head: Tensor, embeddings: Tensor) -> None:
     head[:, :RESERVED] = 0
+    own = embeddings.clone()
+    own[:, :RESERVED] = 0
+    head.sub_(own / own.norm(dim=-1, keepdim=True))  # a symbol seldom follows itself
     head.mul_(_EAGERNESS / head.norm(dim=-1, keepdim=True))  # no symbol is the favourite of every state
     head[:, CONSTANT] = _NEVER
     for symbol in string.printable[:95]:
@@ -131,13 +136,14 @@ def _shape_lm_head(head: Tensor) -> None:
     head[end] = 0
     head[end, CONSTANT] = -6.0
     head[end, FULL_STOP] = 22.0
-    head[end, VERDICT] = -8.0
+    head[end, VERDICT] = -16.0
 
 
 def _watch_message_start(attention: Any) -> None:
     """The first head looks back with a soft window of some thirty tokens for a message start.
 
     Constant queries and keys in one rotary pair score cos(frequency * distance): a bell around the present.
+    Media are not looked at, as their many tokens share few positions.
     """
     pair = _pair_near(attention, frequency=0.0056)
     window = 30 * _frequency(attention, pair)
@@ -145,6 +151,9 @@ def _watch_message_start(attention: Any) -> None:
     _blank_head(attention)
     attention.q_proj.bias[pair] = strength
     attention.k_proj.bias[pair] = strength
+    still = attention.head_dim // 2 - 1
+    attention.q_proj.bias[still] = 10
+    attention.k_proj.weight[still, MEDIA] = -10
     attention.v_proj.weight[0, START] = 1
     attention.o_proj.weight[VERDICT, 0] = 4
 
