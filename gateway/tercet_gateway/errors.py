@@ -2,7 +2,8 @@
 
     GatewayError                   status, type, code, param, message
     ├── RequestError               the caller can fix it: 400, 404, 405, 413, 422
-    └── ServiceError               the caller can only come again: 429, 500, 502, 503, 504
+    └── ServiceError               the caller can only come again: 500, 503, 504
+        └── ReplicaRefused         503; another replica may serve it right now
 
 Raised anywhere in the gateway; `error_body` is the one place that turns them into bytes, for a response's
 body as well as for an event in the middle of a stream. A message is shown to the caller: it never holds an
@@ -90,12 +91,16 @@ class ServiceError(GatewayError):
         )
 
 
+class ReplicaRefused(ServiceError):  # noqa: N818 - what the replica did
+    """A stage's replica is gone, going or full."""
+
+
 def internal_error(detail: str | None = None) -> ServiceError:
     return ServiceError("The server failed to answer this request.", status=500, detail=detail)
 
 
-def unavailable_error(detail: str) -> ServiceError:
-    return ServiceError(
+def unavailable_error(detail: str) -> ReplicaRefused:
+    return ReplicaRefused(
         "The model is not available at the moment. Try again shortly.",
         status=503,
         code="upstream_unavailable",
@@ -116,7 +121,7 @@ def stage_error(failure: StageFailure) -> GatewayError:
         case "context_length_exceeded":
             return RequestError(failure.message, code="context_length_exceeded", param=failure.param)
         case "overloaded":
-            return ServiceError(
+            return ReplicaRefused(
                 "All replicas of this model are busy. Try again shortly.",
                 status=503,
                 code="overloaded",

@@ -111,7 +111,7 @@ class Timeouts:
     body_s: float = Field(default=60.0, gt=0)
     """For a request's body to arrive."""
     connect_s: float = Field(default=3.0, gt=0)
-    first_message_s: float = Field(default=60.0, gt=0)
+    first_message_s: float = Field(default=120.0, gt=0)
     """From a stage's first request to its first answer: queue and prefill."""
     idle_s: float = Field(default=30.0, gt=0)
     """Between two messages of any stage of a turn."""

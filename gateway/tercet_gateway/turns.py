@@ -6,6 +6,7 @@ conductor; what the conductor wants is carried out. When `run` returns, every st
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Final, Literal, Protocol, assert_never
@@ -32,18 +33,16 @@ from tercet_gateway.conductor import (
     TextDelta,
     TimedOut,
 )
-from tercet_gateway.errors import GatewayError, timeout_error
+from tercet_gateway.errors import GatewayError, ReplicaRefused, timeout_error
 from tercet_gateway.logs import log_event
+from tercet_gateway.outbox import Outbox
 from tercet_gateway.settings import Timeouts
-from tercet_gateway.stages.messages import Tensors
 from tercet_gateway.stages.stream import StageStream
 from tercet_gateway.tasks import Tasks
 
 _log: Final = logging.getLogger(__name__)
 _INBOX: Final = 64
 """Messages not yet looked at. Full: the streams wait, and gRPC holds the stages back."""
-_OUTBOX: Final = 1024
-"""Requests that a stage has not yet taken, a minute's worth. Full: the stage is stuck and the turn fails."""
 
 Phase = Literal["connect", "first", "total"]
 
@@ -85,20 +84,20 @@ class TurnRun:
         self._timeouts = timeouts
         self._observer = observer
         self._inbox: asyncio.Queue[Event] = asyncio.Queue(_INBOX)
-        self._outboxes: dict[Stage, asyncio.Queue[Tensors]] = {}
+        self._outboxes: dict[Stage, Outbox] = {}
         self._streams: dict[Stage, asyncio.Task[None]] = {}
 
     async def run(self, listener: Listener) -> Outcome:
         async with Tasks() as tasks:
             watcher = tasks.create_task(self._watch_client())
             outcome = await self._conduct(tasks, listener)
-            ended_s = asyncio.get_running_loop().time()
+            ended_s = time.monotonic()
             watcher.cancel()
         if isinstance(outcome, Failed):
             error = outcome.error
             log_event(_log, "turn_failed", turn=self._turn_id, status=error.status, detail=error.detail)
         if isinstance(outcome, Abandoned):
-            self._observer.abandon(outcome.why, asyncio.get_running_loop().time() - ended_s)
+            self._observer.abandon(outcome.why, time.monotonic() - ended_s)
         return outcome
 
     # --- the loop ------------------------------------------------------------------------------
@@ -121,8 +120,8 @@ class TurnRun:
     def _carry_out(self, wish: Outgoing, tasks: Tasks, listener: Listener) -> Outcome | None:
         match wish:
             case OpenStage():
-                self._outboxes[wish.stage] = asyncio.Queue(_OUTBOX)
-                self._streams[wish.stage] = tasks.create_task(self._run_stage(wish))
+                outbox = self._outboxes[wish.stage] = Outbox(wish.tensors)
+                self._streams[wish.stage] = tasks.create_task(self._run_stage(wish.stage, outbox))
             case FeedStage():
                 self._feed(wish)
             case CancelStage():
@@ -137,9 +136,7 @@ class TurnRun:
         return None
 
     def _feed(self, wish: FeedStage) -> None:
-        try:
-            self._outboxes[wish.stage].put_nowait(wish.tensors)
-        except asyncio.QueueFull:
+        if not self._outboxes[wish.stage].put(wish.tensors):
             error = timeout_error(f"{wish.stage} takes no input")
             self._conductor.receive(StageFailed(wish.stage, error))
 
@@ -158,38 +155,41 @@ class TurnRun:
 
     # --- one stage -----------------------------------------------------------------------------
 
-    async def _run_stage(self, first: OpenStage) -> None:
-        stage = first.stage
-        started_s = asyncio.get_running_loop().time()
+    async def _run_stage(self, stage: Stage, outbox: Outbox) -> None:
         try:
-            async with self._stages.stream(stage, self._turn_id) as stream, Tasks() as tasks:
-                self._observe(stage, "connect", started_s)
-                writer = tasks.create_task(self._write(stream, first))
-                await self._read(stream, stage, started_s)
-                writer.cancel()
-                await stream.close()
+            try:
+                await self._converse(stage, outbox)
+            except ReplicaRefused:
+                if not outbox.is_kept:
+                    raise
+                outbox.rewind()  # nothing was said yet: another replica hears it all from the start
+                await self._converse(stage, outbox)
         except GatewayError as error:
             await self._inbox.put(StageFailed(stage, error))
 
-    async def _read(self, stream: StageStream, stage: Stage, started_s: float) -> None:
-        is_first = True
-        async for message in stream.messages():
-            if is_first:
-                self._observe(stage, "first", started_s)
-                is_first = False
-            await self._inbox.put(message)
-        self._observe(stage, "total", started_s)
-        await self._inbox.put(StageEnded(stage))
+    async def _converse(self, stage: Stage, outbox: Outbox) -> None:
+        started_s = time.monotonic()
+        async with self._stages.stream(stage, self._turn_id) as stream, Tasks() as tasks:
+            self._observe(stage, "connect", started_s)
+            writer = tasks.create_task(self._write(stream, outbox))
+            async for message in stream.messages():
+                if outbox.is_kept:
+                    outbox.forget()
+                    self._observe(stage, "first", started_s)
+                await self._inbox.put(message)
+            self._observe(stage, "total", started_s)
+            await self._inbox.put(StageEnded(stage))
+            writer.cancel()
+            await stream.close()
 
-    async def _write(self, stream: StageStream, first: OpenStage) -> None:
-        outbox = self._outboxes[first.stage]
+    async def _write(self, stream: StageStream, outbox: Outbox) -> None:
         try:
-            await stream.open(first.tensors)
+            await stream.open(await outbox.take())
             while True:
-                await stream.feed(await outbox.get())
+                await stream.feed(await outbox.take())
         except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
             # The call has ended; the reading side learns why and says so.
             return
 
     def _observe(self, stage: Stage, phase: Phase, started_s: float) -> None:
-        self._observer.observe_stage(stage, phase, asyncio.get_running_loop().time() - started_s)
+        self._observer.observe_stage(stage, phase, time.monotonic() - started_s)

@@ -1,6 +1,7 @@
 """Stages that fail, hang or are not there: a typed answer, and no stage left running."""
 
 import asyncio
+import base64
 import json
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -12,7 +13,7 @@ from tercet_gateway.settings import Deployment, Endpoints, Settings, Timeouts
 from tercet_wire.names import Stage
 
 from tests.gateway.conftest import MODEL, Gateway, build_settings, serve_gateway
-from tests.gateway.fake_triton import FakeTriton, Fault, failure, serve_fake_triton
+from tests.gateway.fake_triton import FakeTriton, Fault, failure, pcm_of, serve_fake_triton
 
 QUESTION: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
 SPOKEN: dict[str, Any] = {
@@ -131,6 +132,21 @@ async def test_turns_spread_over_the_replicas(triton: FakeTriton) -> None:
             gateway.http.stream("POST", "/v1/chat/completions", json=body),
         ):
             assert (len(triton.calls), len(second.calls)) == (1, 1)
+
+
+@pytest.mark.parametrize("kind", ["cancelled", "overloaded"])
+async def test_turn_that_one_replica_refuses_goes_to_another(triton: FakeTriton, kind: str) -> None:
+    """A stage that is full or shuts down has said nothing yet, so the turn begins anew elsewhere."""
+    for stage in Stage:
+        triton.faults[stage] = Fault(after=0, text=failure(kind))
+    async with (
+        serve_fake_triton() as second,
+        serve_gateway(build_settings(triton.endpoint, second.endpoint)) as gateway,
+    ):
+        reply = await gateway.sdk.chat.completions.create(**SPOKEN)
+        assert reply.choices[0].message.audio is not None
+        assert base64.b64decode(reply.choices[0].message.audio.data) == pcm_of([1, 2, 3, 4, 5, 6])
+        assert {call.stage for call in second.calls} == set(Stage)
 
 
 async def test_server_that_dies_in_the_middle(gateway: Gateway, triton: FakeTriton) -> None:

@@ -1,7 +1,8 @@
 """The replicas of a deployment's stages: which one takes a turn, and whether they serve.
 
 `turns` asks for a stream to a stage and gets one from the replica that carries the fewest turns of ours; the
-turn is counted as long as the stream is held. A replica that cannot be reached is passed over for a while.
+turn is counted as long as the stream is held. A replica that cannot be reached, or refuses, is asked last
+for a while.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from tercet_wire.names import Stage
 from tritonclient.grpc.service_pb2 import ModelReadyRequest
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
-from tercet_gateway.errors import unavailable_error
+from tercet_gateway.errors import ReplicaRefused, unavailable_error
 from tercet_gateway.settings import Deployment
 from tercet_gateway.stages.stream import StageStream
 
@@ -30,7 +31,7 @@ _OPTIONS: Final = (
     ("grpc.http2.max_pings_without_data", 0),
 )
 _REST_S: Final = 2.0
-"""How long a replica that could not be reached is asked last."""
+"""How long a replica is asked last that could not be reached or refused a turn."""
 _READY_S: Final = 2.0
 
 
@@ -50,7 +51,7 @@ class Replica:
         self._taken = 0
 
     def rank(self, now_s: float) -> tuple[bool, int, int]:
-        """Lowest first: reachable, least loaded, longest not asked."""
+        """Lowest first: not resting, least loaded, least often asked."""
         return (now_s < self._rests_until_s, self._turns, self._taken)
 
     @asynccontextmanager
@@ -62,6 +63,9 @@ class Replica:
         try:
             await self._connect(call, connect_s)
             yield StageStream(self._stage, turn_id, call)
+        except (ReplicaUnreachable, ReplicaRefused):
+            self._rests_until_s = asyncio.get_running_loop().time() + _REST_S
+            raise
         finally:
             self._turns -= 1
             call.cancel()
@@ -71,7 +75,6 @@ class Replica:
             async with asyncio.timeout(connect_s):
                 await call.wait_for_connection()
         except (TimeoutError, grpc.aio.AioRpcError) as error:
-            self._rests_until_s = asyncio.get_running_loop().time() + _REST_S
             raise ReplicaUnreachable from error
 
     async def is_ready(self) -> bool:
