@@ -75,8 +75,10 @@ class MediaProcessor:
     def read_sound(self, samples: Samples) -> Spectrogram:
         extractor = self._sounds
         if len(samples) > extractor.n_samples:
-            seconds = extractor.n_samples // extractor.sampling_rate
-            raise invalid(f"a sound may last {seconds} s, this one lasts {len(samples) / 16_000:.1f} s")
+            most_s, length_s = (
+                count / extractor.sampling_rate for count in (extractor.n_samples, len(samples))
+            )
+            raise invalid(f"a sound may last {most_s:.0f} s, this one lasts {length_s:.1f} s")
         frames = -(-len(samples) // extractor.hop_length)
         tokens = sound_tokens(frames)
         if tokens < 1:

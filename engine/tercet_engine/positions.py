@@ -81,10 +81,9 @@ class PromptLayout:
                     part = positions[:, slices[turn]]
                     self._add(np.full(part.shape[1], token), part + start)
 
-    def add_twin(self, token: int) -> None:
-        """A token that stands at the position of the one before it."""
+    def hold(self) -> None:
+        """The next token stands where the last one does."""
         self.next_start -= 1
-        self.add_run([token])
 
     def ids(self) -> Ids:
         return np.concatenate(self._ids)

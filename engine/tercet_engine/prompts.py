@@ -144,26 +144,32 @@ class Prompter:
         return layout
 
     def _add_media(self, layout: PromptLayout, item: _Media) -> None:
-        config = self._config
         match item:
             case Spectrogram():
-                layout.add_run([config.audio_token_id] * item.tokens)
+                layout.add_run([self._config.audio_token_id] * item.tokens)
             case Patches():
-                layout.add_grid(config.image_token_id, item.grid)
-            case _Video(sound=None):
-                layout.add_grid(config.video_token_id, item.patches.grid)
-            case _Video(sound=Spectrogram() as sound):
-                layout.add_twin(config.audio_start_token_id)
-                layout.add_woven(
-                    grid=item.patches.grid,
-                    sound=sound.tokens,
-                    tokens=(config.video_token_id, config.audio_token_id),
-                    span=self._weave_span,
-                )
-                layout.add_run([config.audio_end_token_id])
-                layout.next_start -= 1  # the vision end that follows is its twin
+                layout.add_grid(self._config.image_token_id, item.grid)
+            case _Video():
+                self._add_video(layout, item)
             case _:
-                raise AssertionError(item)
+                assert_never(item)
+
+    def _add_video(self, layout: PromptLayout, video: _Video) -> None:
+        config, grid = self._config, video.patches.grid
+        if video.sound is None:
+            layout.add_grid(config.video_token_id, grid)
+            return
+        # The sound's start and end stand where the video's do.
+        layout.hold()
+        layout.add_run([config.audio_start_token_id])
+        layout.add_woven(
+            grid=grid,
+            sound=video.sound.tokens,
+            tokens=(config.video_token_id, config.audio_token_id),
+            span=self._weave_span,
+        )
+        layout.add_run([config.audio_end_token_id])
+        layout.hold()
 
 
 class _Reader(Generic[Number]):
