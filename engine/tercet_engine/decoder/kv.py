@@ -71,9 +71,8 @@ class KVCache:
 
     def bind(self, blocks: tuple[int, ...]) -> int:
         """Give these blocks a seat: the name under which a step's spans refer to them."""
-        seat = self._free_seats.pop()
-        self._tables[seat, : len(blocks)] = torch.tensor(blocks)
-        return seat
+        self._tables[self._free_seats[-1], : len(blocks)] = torch.tensor(blocks)
+        return self._free_seats.pop()
 
     def release(self, seat: int) -> None:
         self._free_seats.append(seat)

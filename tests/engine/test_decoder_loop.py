@@ -1,0 +1,372 @@
+"""The step loop over a network of toys: places, failures and ends, without a checkpoint."""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from tercet_engine.decoder.blocks import BlockPool
+from tercet_engine.decoder.kv import KVCache
+from tercet_engine.decoder.reply import Outlet, Portion
+from tercet_engine.decoder.sampling import Choice, Picked, Picker
+from tercet_engine.decoder.shape import DecoderShape
+from tercet_engine.stage import StageError
+from tercet_engine.step_loop import StepLoop
+from tercet_wire.messages import StageFailure
+from tercet_wire.names import Stage
+from tercet_wire.settings import StageSettings
+
+from tests.engine.listeners import WAIT_S, Listener
+
+SHAPE = DecoderShape(layers=1, hidden=4, heads=1, kv_heads=1, head_dim=4, epsilon=1e-6, context=128)
+BLOCKS = 32
+
+
+@dataclass(kw_only=True)
+class Order:
+    """What a toy turn is to do."""
+
+    prompt: int = 3
+    tokens: int = 2
+    due_s: float = 1.0
+    fails_at: str | None = None
+    poison: bool = False
+    held: bool = False
+    """Its rows are there only once it has been fed."""
+    measured: threading.Semaphore = field(default_factory=threading.Semaphore)
+    """Released whenever the loop has asked how late the turn is."""
+
+
+@dataclass(kw_only=True)
+class ToyReply:
+    order: Order
+    outlet: Outlet[int]
+    fed: int = 0
+    ended: bool = False
+    said: int = 0
+    closed: int = 0
+
+    @property
+    def due_s(self) -> float:
+        return self.order.due_s
+
+    def _reach(self, point: str) -> None:
+        if self.order.fails_at == point:
+            raise RuntimeError(f"the toy breaks at {point}")
+
+    def feed(self, more: Order) -> None:
+        self._reach("feed")
+        self.order = more
+
+    def size(self) -> int | None:
+        return self.order.prompt + self.order.tokens
+
+    def begin(self) -> Picker:
+        self._reach("begin")
+        return Picker(Choice(temperature=0.0))
+
+    def ready(self) -> int:
+        return 0 if self.order.held else max(self.order.prompt - self.fed, 1)
+
+    def completes_with(self, rows: int) -> bool:
+        return self.fed + rows >= self.order.prompt
+
+    def receive(self, rows: int, states: torch.Tensor | None, picked: Picked | None) -> None:
+        self._reach("receive")
+        self.fed += rows
+        if picked is not None:
+            self.said += 1
+            self.outlet.sink.send(self.said)
+            self.ended = self.said == self.order.tokens
+
+    def lateness_s(self, now_s: float) -> float:
+        self.order.measured.release()
+        return max(0.0, now_s - self.outlet.arrived_s - self.order.due_s)
+
+    def close(self) -> None:
+        self.closed += 1
+        self._reach("close")
+
+
+class ToyDecoder:
+    """Hands its rows through; a row of minus ones breaks the step, one of NaNs the turn's scores."""
+
+    def forward(self, rows: torch.Tensor, *_: object) -> torch.Tensor:
+        if (rows == -1).any():
+            raise RuntimeError("the device is on fire")
+        return rows
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        return hidden.clone()
+
+
+@dataclass
+class ToyStage:
+    decoder: Any = field(default_factory=ToyDecoder)
+    replies: list[ToyReply] = field(default_factory=list)
+    steps: list[list[int]] = field(default_factory=list)
+    gate: threading.Event | None = None
+    closed: bool = False
+
+    def open(self, first: Order, outlet: Outlet[int]) -> ToyReply:
+        if first.fails_at == "open":
+            raise StageError(StageFailure(type="invalid_request", message="not this one", param="toys"))
+        reply = ToyReply(order=first, outlet=outlet)
+        self.replies.append(reply)
+        return reply
+
+    def gather(self, portions: Sequence[Portion[ToyReply]]) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.gate is not None:
+            assert self.gate.wait(WAIT_S)
+        self.steps.append([portion.rows for portion in portions])
+        fills = [
+            float("nan")
+            if portion.reply.order.poison
+            else -1.0
+            if portion.reply.order.fails_at == "step"
+            else 1.0
+            for portion in portions
+        ]
+        rows = [torch.full((portion.rows, 4), fill) for portion, fill in zip(portions, fills, strict=True)]
+        total = sum(portion.rows for portion in portions)
+        return torch.cat(rows), torch.zeros(3, total)
+
+    def hand_on(self, *_: object) -> None:
+        return None
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@dataclass
+class Clock:
+    now_s: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@dataclass
+class World:
+    stage: ToyStage
+    loop: StepLoop[Order, int]
+    pool: BlockPool
+    clock: Clock
+
+    def open(self, session: str, order: Order | None = None) -> Listener[int]:
+        listener: Listener[int] = Listener()
+        self.loop.open(session, order or Order(), listener)
+        return listener
+
+
+Build = Callable[..., World]
+
+
+@pytest.fixture
+def build() -> Iterator[Build]:
+    """Makes worlds and ends them."""
+    worlds: list[World] = []
+
+    def make(stage: ToyStage | None = None, **settings: Any) -> World:
+        stage = stage or ToyStage()
+        pool = BlockPool(blocks=BLOCKS, block_tokens=4)
+        limits = StageSettings(stage=Stage.THINKER, checkpoint="", **settings)
+        cache = KVCache(SHAPE, pool, seats=limits.max_turns, device=torch.device("cpu"), dtype=torch.float32)
+        clock = Clock()
+        worlds.append(World(stage, StepLoop(stage, cache, pool, limits, clock), pool, clock))
+        return worlds[-1]
+
+    yield make
+    for world in worlds:
+        world.loop.shutdown()
+
+
+def test_a_turn_says_its_tokens_and_ends(build: Build) -> None:
+    """One step for the prompt, one for each further token."""
+    world = build()
+    listener = world.open("a", Order(prompt=5, tokens=3))
+    assert listener.end() is None
+    assert listener.outputs == [1, 2, 3]
+    assert world.stage.steps == [[5], [1], [1]]
+
+
+def test_turns_join_a_step_and_leave_it(build: Build) -> None:
+    """A long prompt is fed in chunks while the others go on."""
+    gate = threading.Event()
+    world = build(ToyStage(gate=gate), chunk_tokens=8)
+    orders = [Order(prompt=1, tokens=4), Order(prompt=19, tokens=1), Order(prompt=2, tokens=1)]
+    listeners = [world.open(f"{number}", order) for number, order in enumerate(orders)]
+    gate.set()
+    assert [listener.end() for listener in listeners] == [None] * 3
+    assert sum(map(sum, world.stage.steps)) == 4 + 19 + 2
+    assert max(map(sum, world.stage.steps)) <= 8 + 1
+
+
+@pytest.mark.parametrize("point", ["begin", "receive", "step"])
+def test_a_failing_turn_ends_alone(build: Build, point: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Where only its own step can fail, that is; the next turns are served."""
+    world = build(max_turns=1)
+    caplog.set_level(logging.CRITICAL)
+    bad, good = world.open("bad", Order(fails_at=point)), world.open("good")
+    assert bad.end_type() == "internal"
+    assert "toy" not in str(bad.end())
+    assert good.end() is None
+    assert world.pool.free == BLOCKS
+
+
+def test_a_turn_that_fails_in_a_crowd_takes_nobody_along(build: Build) -> None:
+    """Its neighbours in the step keep their tokens."""
+    gate = threading.Event()
+    world = build(ToyStage(gate=gate))
+    good, bad, poisoned, other = (
+        world.open("good", Order(tokens=6)),
+        world.open("bad", Order(fails_at="receive")),
+        world.open("poisoned", Order(poison=True)),
+        world.open("other", Order(tokens=6)),
+    )
+    gate.set()
+    assert [each.end_type() for each in (bad, poisoned)] == ["internal", "internal"]
+    assert [each.end() for each in (good, other)] == [None, None]
+    assert good.outputs == other.outputs == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_failing_step_ends_the_turns_in_it_and_no_others(build: Build) -> None:
+    """A turn whose input is not there yet is not in the step."""
+    gate = threading.Event()
+    world = build(ToyStage(gate=gate))
+    waiting = world.open("waiting", Order(held=True))
+    first, second = world.open("first", Order(fails_at="step")), world.open("second", Order(fails_at="step"))
+    gate.set()
+    assert [first.end_type(), second.end_type()] == ["internal", "internal"]
+    world.loop.feed("waiting", Order())
+    assert waiting.end() is None
+    assert world.pool.free == BLOCKS
+
+
+def test_a_stage_may_refuse_a_turn(build: Build) -> None:
+    """In its own words, field and all."""
+    world = build()
+    failure = world.open("a", Order(fails_at="open")).end()
+    assert failure == StageFailure(type="invalid_request", message="not this one", param="toys")
+    assert world.open("a").end() is None
+
+
+def test_a_session_is_open_only_once(build: Build) -> None:
+    """The second is refused; the first goes on."""
+    gate = threading.Event()
+    world = build(ToyStage(gate=gate))
+    first, second = world.open("a"), world.open("a")
+    gate.set()
+    assert second.end_type() == "invalid_request"
+    assert first.end() is None
+    assert world.open("a").end() is None
+
+
+@pytest.mark.parametrize("order", [Order(tokens=10_000, prompt=0), Order(held=True)])
+def test_a_client_that_leaves_frees_its_place_within_a_step(build: Build, order: Order) -> None:
+    """Whether the turn is being stepped or waits for input."""
+    world = build(max_turns=1)
+    order.tokens = min(order.tokens, 4 * BLOCKS - order.prompt)
+    gone = world.open("gone", order)
+    gone.has_gone = True
+    next_one = world.open("next")
+    assert gone.end_type() == "cancelled"
+    assert next_one.end() is None
+    assert world.pool.free == BLOCKS
+
+
+def test_a_turn_can_be_cancelled_by_name(build: Build) -> None:
+    """While it waits for a place, too; an unknown name is nobody's."""
+    world = build(max_turns=1)
+    running, waiting = world.open("running", Order(held=True)), world.open("waiting")
+    world.loop.cancel("waiting")
+    world.loop.cancel("running")
+    world.loop.cancel("unknown")
+    assert [running.end_type(), waiting.end_type()] == ["cancelled", "cancelled"]
+    assert world.open("next").end() is None
+
+
+def test_turns_wait_for_memory_and_get_it_in_order(build: Build) -> None:
+    """The pool holds one such turn at a time."""
+    world = build()
+    listeners = [world.open(f"{number}", Order(prompt=100, tokens=3)) for number in range(4)]
+    assert [listener.end() for listener in listeners] == [None] * 4
+    assert world.pool.free == BLOCKS
+
+
+def test_a_turn_that_waits_too_long_is_refused(build: Build) -> None:
+    """As overloaded; those who run go on."""
+    gate = threading.Event()
+    world = build(ToyStage(gate=gate), max_turns=1, queue_s=5.0)
+    running, waiting = world.open("running", Order(tokens=3)), world.open("waiting")
+    world.clock.now_s = 6.0
+    gate.set()
+    assert waiting.end_type() == "overloaded"
+    assert running.end() is None
+
+
+def test_more_turns_than_may_wait_are_refused_at_once(build: Build) -> None:
+    """One runs, two wait, the rest are told."""
+    gate = threading.Event()
+    world = build(ToyStage(gate=gate), max_turns=1, queue_turns=2)
+    listeners = [world.open(f"{number}", Order(tokens=1)) for number in range(5)]
+    assert [listener.end_type() for listener in listeners[3:]] == ["overloaded", "overloaded"]
+    gate.set()
+    assert [listener.end() for listener in listeners[:3]] == [None] * 3
+
+
+def test_a_thousand_quick_turns_leave_no_block_behind(build: Build) -> None:
+    """Ended, cancelled, failed, gone: every way out returns what was taken."""
+    world = build(max_turns=8, queue_turns=2000)
+    ways = [
+        Order(),
+        Order(tokens=60),
+        Order(fails_at="receive"),
+        Order(fails_at="begin"),
+        Order(fails_at="step"),
+        Order(held=True),
+        Order(poison=True),
+        Order(fails_at="close"),
+    ]
+    listeners = []
+    for number in range(1000):
+        listeners.append(world.open(f"{number}", ways[number % len(ways)]))
+        if number % 3 == 0:
+            world.loop.cancel(f"{number - 1}")
+        if number % 5 == 0:
+            listeners[-1].has_gone = True
+    for number, listener in enumerate(listeners):
+        if ways[number % len(ways)].held:
+            listener.has_gone = True
+    assert {listener.end_type() for listener in listeners} == {"ended well", "cancelled", "internal"}
+    assert world.pool.free == BLOCKS
+    assert all(reply.closed == 1 for reply in world.stage.replies)
+
+
+def test_the_load_tells_turns_memory_and_lateness(build: Build) -> None:
+    """Gateways choose replicas by it."""
+    world = build(max_turns=1)
+    orders = [Order(held=True, prompt=60, tokens=4), Order()]
+    listeners = [world.open(session, order) for session, order in zip("ab", orders, strict=True)]
+    world.clock.now_s = 3.5
+    for _ in range(4):  # the semaphore's first permit, then a whole round that began after the clock was set
+        assert orders[1].measured.acquire(timeout=WAIT_S)
+    load = world.loop.load()
+    assert (load.turns, load.waiting, load.kv_used, load.lateness_s) == (1, 1, 0.5, 2.5)
+    for session in "ba":
+        world.loop.cancel(session)
+    assert [listener.end_type() for listener in listeners] == ["cancelled", "cancelled"]
+
+
+def test_a_shutdown_ends_all_turns_and_refuses_new_ones(build: Build) -> None:
+    """Whether they run or wait; nothing is left behind."""
+    world = build(max_turns=1)
+    listeners = [world.open("running", Order(held=True)), world.open("waiting")]
+    world.loop.shutdown()
+    listeners.append(world.open("late"))
+    assert [listener.end_type() for listener in listeners] == ["cancelled"] * 3
+    assert world.stage.closed
+    assert world.pool.free == BLOCKS
