@@ -13,15 +13,8 @@ from tercet_wire.messages import TokenLogprob, Turn, Usage
 from tercet_wire.names import Stage, Tensor
 
 from tercet_gateway.errors import GatewayError, internal_error, timeout_error
-from tercet_gateway.stages.messages import (
-    Blob,
-    Code2WavMessage,
-    StageMessage,
-    TalkerMessage,
-    Tensors,
-    ThinkerMessage,
-)
-from tercet_gateway.stages.tensors import array_blob, flag_blob, json_blob, text_blob
+from tercet_gateway.stages.blobs import Blob, Tensors, array_blob, flag_blob, json_blob, text_blob
+from tercet_gateway.stages.messages import Code2WavMessage, StageMessage, TalkerMessage, ThinkerMessage
 
 FinishReason = Literal["stop", "length"]
 

@@ -7,7 +7,7 @@ can be said again to another replica.
 import asyncio
 from typing import Final
 
-from tercet_gateway.stages.messages import Tensors
+from tercet_gateway.stages.blobs import Tensors
 
 _LIMIT: Final = 1024
 """Requests that a stage has not yet taken, a minute's worth."""

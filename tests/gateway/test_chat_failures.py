@@ -193,8 +193,13 @@ async def test_long_prefill_is_covered_by_heartbeats(
     triton: FakeTriton, serve: Callable[..., AbstractAsyncContextManager[Gateway]]
 ) -> None:
     """A comment keeps the connection alive; a failure after it is an event."""
-    triton.faults[Stage.THINKER] = Fault(after=0)
+    prefilled = asyncio.Event()
+    triton.faults[Stage.THINKER] = Fault(after=0, text=failure("internal"), when=prefilled)
     async with serve(timeouts=Timeouts(heartbeat_s=0.02)) as gateway:
         body = {**QUESTION, "stream": True}
         async with gateway.http.stream("POST", "/v1/chat/completions", json=body) as response:
-            assert await anext(aiter(response.aiter_lines())) == ": ping"
+            lines = aiter(response.aiter_lines())
+            assert await anext(lines) == ": ping"
+            prefilled.set()
+            rest = [line async for line in lines if line.startswith("data: ")]
+    assert [json.loads(line.removeprefix("data: ")).keys() for line in rest] == [{"error"}]

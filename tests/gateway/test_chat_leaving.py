@@ -90,10 +90,8 @@ async def test_client_that_leaves_frees_its_stages(gateway: Gateway, triton: Fak
     await eventually(lambda: gateway.count("in_flight_requests") == 0)
 
 
-async def test_client_that_leaves_while_media_is_read_is_noticed(
-    gateway: Gateway, triton: FakeTriton
-) -> None:
-    """Nothing is asked of a stage for a client that never sent its whole body."""
+async def test_client_that_leaves_in_its_own_body_is_noticed(gateway: Gateway, triton: FakeTriton) -> None:
+    """Its place is free again, and no stage was asked."""
     _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: test\r\nContent-Length: 900\r\n\r\n{")
     await writer.drain()

@@ -22,7 +22,8 @@ from tercet_gateway.conductor import (
     TimedOut,
 )
 from tercet_gateway.errors import ServiceError, internal_error
-from tercet_gateway.stages.messages import Blob, Code2WavMessage, TalkerMessage, ThinkerMessage
+from tercet_gateway.stages.blobs import Blob
+from tercet_gateway.stages.messages import Code2WavMessage, TalkerMessage, ThinkerMessage
 from tercet_wire.messages import ChatMessage, Speech, StageEvent, TextPart, Turn, Usage
 from tercet_wire.names import Stage, Tensor
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from tercet_gateway.outbox import Outbox
-from tercet_gateway.stages.messages import Blob, Tensors
+from tercet_gateway.stages.blobs import Blob, Tensors
 from tercet_wire.names import Tensor
 
 

@@ -1,26 +1,13 @@
-"""What stages say and are told, once the gRPC wrapping is off.
+"""What the three stages say, once the gRPC wrapping is off.
 
-Made by `stages.tensors`, reasoned about by the conductor. Bulk data stays the bytes that came off the wire: a
-Blob goes from one stage to the next untouched.
+Made by `stages.tensors`, reasoned about by the conductor.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tercet_wire.messages import StageEvent
-from tercet_wire.names import Tensor
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blob:
-    """One tensor: Triton's name of its type, its shape, its raw content."""
-
-    datatype: str
-    shape: tuple[int, ...]
-    data: bytes
-
-
-Tensors = Mapping[Tensor, Blob]
+from tercet_gateway.stages.blobs import Blob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,8 @@ from tercet_wire.names import Stage
 from tritonclient.grpc.service_pb2 import ModelStreamInferResponse
 
 from tercet_gateway.errors import GatewayError, internal_error, stage_error, unavailable_error
-from tercet_gateway.stages.messages import StageMessage, Tensors
+from tercet_gateway.stages.blobs import Tensors
+from tercet_gateway.stages.messages import StageMessage
 from tercet_gateway.stages.tensors import (
     ask_for_final_response,
     build_request,

@@ -1,47 +1,22 @@
-"""Tensors to and from Triton's protobuf messages; pure, no I/O.
+"""Blobs to and from Triton's protobuf messages; pure, no I/O.
 
 `stages.stream` calls it for each message. Only small tensors are looked into (text, flags, the event); the
 others are carried as bytes.
 """
 
-import struct
 from typing import Final
 
-from tercet_wire.messages import Message, StageEvent
+from tercet_wire.messages import StageEvent
 from tercet_wire.names import Stage, Tensor
 from tritonclient.grpc.service_pb2 import ModelInferRequest, ModelInferResponse
 
-from tercet_gateway.stages.messages import (
-    Blob,
-    Code2WavMessage,
-    StageMessage,
-    TalkerMessage,
-    Tensors,
-    ThinkerMessage,
-)
+from tercet_gateway.stages.blobs import Blob, Tensors, read_bytes, read_flag
+from tercet_gateway.stages.messages import Code2WavMessage, StageMessage, TalkerMessage, ThinkerMessage
 
-_LENGTH: Final = struct.Struct("<I")  # Triton puts it before each element of a BYTES tensor
 _NO_STATES: Final = Blob(datatype="UINT8", shape=(0, 0), data=b"")
 _NO_POSITIONS: Final = Blob(datatype="INT32", shape=(3, 0), data=b"")
 _NO_CODES: Final = Blob(datatype="INT32", shape=(0,), data=b"")
 _NO_EVENT: Final = StageEvent()
-
-
-def text_blob(text: str) -> Blob:
-    data = text.encode()
-    return Blob(datatype="BYTES", shape=(1,), data=_LENGTH.pack(len(data)) + data)
-
-
-def json_blob(message: Message) -> Blob:
-    return text_blob(message.model_dump_json())
-
-
-def flag_blob(flag: bool) -> Blob:
-    return Blob(datatype="BOOL", shape=(1,), data=b"\x01" if flag else b"\x00")
-
-
-def array_blob(datatype: str, item_bytes: int, data: bytes) -> Blob:
-    return Blob(datatype=datatype, shape=(len(data) // item_bytes,), data=data)
 
 
 def build_request(stage: Stage, request_id: str, tensors: Tensors) -> ModelInferRequest:
@@ -68,12 +43,12 @@ def parse_response(stage: Stage, response: ModelInferResponse) -> StageMessage:
         output.name: Blob(datatype=output.datatype, shape=tuple(output.shape), data=data)
         for output, data in zip(response.outputs, response.raw_output_contents, strict=True)
     }
-    last = _parse_flag(blobs.get(Tensor.LAST))
+    last = read_flag(blobs.get(Tensor.LAST))
     event = _parse_event(blobs.get(Tensor.EVENT))
     match stage:
         case Stage.THINKER:
             return ThinkerMessage(
-                text=_parse_bytes(blobs.get(Tensor.TEXT)).decode(),
+                text=read_bytes(blobs.get(Tensor.TEXT)).decode(),
                 states=blobs.get(Tensor.STATES, _NO_STATES),
                 positions=blobs.get(Tensor.POSITIONS, _NO_POSITIONS),
                 last=last,
@@ -86,20 +61,6 @@ def parse_response(stage: Stage, response: ModelInferResponse) -> StageMessage:
             return Code2WavMessage(pcm=b"" if pcm is None else pcm.data, last=last, event=event)
 
 
-def _parse_bytes(blob: Blob | None) -> bytes:
-    """The first element of a BYTES tensor; nothing if there is none."""
-    if blob is None or not blob.data:
-        return b""
-    (length,) = _LENGTH.unpack_from(blob.data)
-    if len(blob.data) < _LENGTH.size + length:
-        raise ValueError("a BYTES tensor is shorter than it says")
-    return blob.data[_LENGTH.size : _LENGTH.size + length]
-
-
-def _parse_flag(blob: Blob | None) -> bool:
-    return blob is not None and any(blob.data)
-
-
 def _parse_event(blob: Blob | None) -> StageEvent:
-    data = _parse_bytes(blob)
+    data = read_bytes(blob)
     return StageEvent.model_validate_json(data) if data else _NO_EVENT
