@@ -10,7 +10,7 @@ import os
 import queue
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, aclosing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -19,7 +19,8 @@ from uuid import uuid4
 
 import torch
 from tercet_cli.deployment_file import read_deployment
-from tercet_cli.measuring import measure_run
+from tercet_cli.replies import SoundDelta
+from tercet_cli.servers import Request, Server, stream_reply
 from tercet_cli.sources import resolve_source
 from tercet_engine.code2wav.stage import load_code2wav
 from tercet_engine.stage import (
@@ -46,6 +47,9 @@ TARGET: Final = 1.5
 ASKED: Final = 3
 """Turns of the product in a round."""
 WAIT_S: Final = 120.0
+SETTLE_S: Final = 0.5
+REPLY_ROWS: Final = 24
+"""States of the reply that are enough for the talker's first window, one for each code."""
 
 Output = TypeVar("Output")
 
@@ -127,9 +131,22 @@ def _load(checkpoint: Path, stack: ExitStack) -> Engines:
 
 def _measure_round(product: Product, engines: Engines, workload: Workload) -> Round:
     request = workload.request(MODEL)
-    run = asyncio.run(measure_run(product.server, request, at_once=1, requests=ASKED))
-    ttfa_s = tuple(turn.ttfa_s for turn in run.turns if turn.ttfa_s is not None)
+    ttfa_s = tuple(asyncio.run(_first_sound_s(product.server, request)) for _ in range(ASKED))
     return Round(ttfa_s=ttfa_s, computing=_compute(engines, workload.turn()))
+
+
+async def _first_sound_s(server: Server, request: Request) -> float:
+    """Ask, hang up at the first sound, and leave the stages time to notice."""
+    async with server.async_client(1) as client, aclosing(stream_reply(server, client, request)) as reply:
+        started = time.perf_counter()
+        async for delta in reply:
+            if isinstance(delta, SoundDelta):
+                break
+        else:
+            raise RuntimeError("the reply has no sound")
+        seconds = time.perf_counter() - started
+    await asyncio.sleep(SETTLE_S)
+    return seconds
 
 
 def _compute(engines: Engines, turn: Turn) -> Computing:
@@ -142,31 +159,33 @@ def _compute(engines: Engines, turn: Turn) -> Computing:
 
 
 def _think(engines: Engines, turn: Turn) -> tuple[float, list[ThinkerOutput]]:
-    """Time to the first reply row, which is there once the second token is; then let the turn end."""
+    """Time to the first reply row, which comes with the second token; then on to what the talker needs."""
     inbox: Inbox[ThinkerOutput] = Inbox()
+    session = uuid4().hex
     outputs: list[ThinkerOutput] = []
-    rows = prompt = 0
-    spoken_s: float | None = None
+    replied = 0  # rows of the reply
+    spoken_s = 0.0
     started = time.perf_counter()
-    engines.thinker.open(uuid4().hex, ThinkerInput(turn=turn), inbox)
-    while (output := inbox.take()) is not None:
+    engines.thinker.open(session, ThinkerInput(turn=turn), inbox)
+    while replied < REPLY_ROWS:
+        output = inbox.take()
+        if output is None:
+            raise RuntimeError(f"the reply ended after {replied} states: give it more text tokens")
         outputs.append(output)
-        rows += output.states.shape[0]
-        prompt += output.positions.shape[1]
-        if spoken_s is None and rows > prompt:
+        replied += output.states.shape[0] - output.positions.shape[1]
+        if replied > 0 and not spoken_s:
             spoken_s = time.perf_counter() - started
-    if spoken_s is None:
-        raise RuntimeError("the thinker's reply has nothing to speak")
+    engines.thinker.cancel(session)
     return spoken_s, outputs
 
 
 def _talk(engines: Engines, turn: Turn, outputs: Sequence[ThinkerOutput]) -> tuple[float, tuple[int, ...]]:
-    """Time to the first codes, with all states there from the start."""
+    """Time to the first codes, with the states they need there from the start."""
     whole = TalkerInput(
         turn=turn,
         states=torch.cat([output.states for output in outputs]),
         positions=torch.cat([output.positions for output in outputs], dim=1),
-        last=True,
+        last=False,
     )
     return _first(engines.talker, whole, lambda output: output.codes)
 

@@ -3,7 +3,7 @@
 Used by `chat` (blocking) and `bench` (many at once). Knows httpx; what the answers mean is in `replies`.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -108,7 +108,9 @@ def iter_reply(server: Server, client: httpx.Client, request: Request) -> Iterat
             yield from iter_deltas(line)
 
 
-async def stream_reply(server: Server, client: httpx.AsyncClient, request: Request) -> AsyncIterator[Delta]:
+async def stream_reply(
+    server: Server, client: httpx.AsyncClient, request: Request
+) -> AsyncGenerator[Delta, None]:
     """The same for an event loop."""
     with _translated(server):
         async with client.stream("POST", "chat/completions", json=request.body()) as response:
