@@ -1,7 +1,7 @@
 """Why a request is not answered as asked, in the words of the OpenAI envelope.
 
     GatewayError                   status, type, code, param, message
-    ├── RequestError               the caller can fix it: 400, 404, 405, 413, 422
+    ├── RequestError               the caller can fix it: 400, 404, 405, 408, 413, 422
     └── ServiceError               the caller can only come again: 500, 503, 504
         └── ReplicaRefused         503; another replica may serve it right now
 
@@ -16,7 +16,7 @@ from typing import Final, Literal
 import orjson
 from tercet_wire.messages import StageFailure
 
-ErrorType = Literal["invalid_request_error", "rate_limit_error", "server_error"]
+ErrorType = Literal["invalid_request_error", "server_error"]
 
 _MESSAGE_CHARS: Final = 600
 _PARAM_CHARS: Final = 120
@@ -84,7 +84,7 @@ class ServiceError(GatewayError):
         super().__init__(
             message,
             status=status,
-            type="rate_limit_error" if status == 429 else "server_error",
+            type="server_error",
             code=code,
             retry_after_s=retry_after_s,
             detail=detail,

@@ -113,8 +113,8 @@ class Timeouts:
     connect_s: float = Field(default=3.0, gt=0)
     first_message_s: float = Field(default=120.0, gt=0)
     """From a stage's first request to its first answer: queue and prefill."""
-    idle_s: float = Field(default=30.0, gt=0)
-    """Between two messages of any stage of a turn."""
+    idle_s: float = Field(default=60.0, gt=0)
+    """Between two messages of any stage of a turn; longer than a turn may wait in a stage's queue."""
     total_s: float = Field(default=900.0, gt=0)
     heartbeat_s: float = Field(default=5.0, gt=0)
     """Between two `: ping` comments while a stream has nothing to say."""
