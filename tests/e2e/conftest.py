@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from openai import AsyncOpenAI
 
 from tests.e2e.served import EXAMPLES, Served, serve, write_variant
 from tests.e2e.triton_client import Triton, open_triton
@@ -33,4 +34,11 @@ def url(colocated: Served) -> str:
 async def triton(colocated: Served) -> AsyncIterator[Triton]:
     """The Colocated server's own gRPC, without the gateway."""
     async with open_triton(colocated.triton["thinker"][0]) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def sdk(colocated: Served) -> AsyncIterator[AsyncOpenAI]:
+    """The official client, as told what it got: it tries nothing twice."""
+    async with AsyncOpenAI(base_url=colocated.url, api_key="none", max_retries=0) as opened:
         yield opened
