@@ -257,6 +257,21 @@ def test_a_failing_turn_ends_alone(engine: Code2Wav, dit: FussyDit) -> None:
     np.testing.assert_array_equal(good.pcm(), alone.pcm())
 
 
+def test_a_failing_host_ends_its_turn_alone(engine: Code2Wav) -> None:
+    """The stage outlives a sink that raises."""
+
+    class Deaf(Listener):
+        def send(self, output: Code2WavOutput) -> None:
+            raise OSError("gone")
+
+    deaf = Deaf()
+    engine.open("deaf", first(draw_codes(8)), deaf)
+    failure = deaf.end()
+    assert failure is not None
+    assert failure.type == "internal"
+    assert speak(engine, first(draw_codes(8))).end() is None
+
+
 def test_a_cancelled_turn_ends_at_once(engine: Code2Wav) -> None:
     """Its codes are not waited for, and its name is free again."""
     listener = speak(engine, first(draw_codes(8), last=False))

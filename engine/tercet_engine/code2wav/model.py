@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from tercet_wire.settings import StageSettings
 from torch import nn
+from transformers.initialization import no_init_weights
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import (
     Qwen2_5OmniToken2WavBigVGANModel,
     Qwen2_5OmniToken2WavDiTModel,
@@ -28,13 +29,16 @@ class SpeechModel:
 
 def load_model(checkpoint: Checkpoint, settings: StageSettings, device: torch.device) -> SpeechModel:
     config = checkpoint.config.token2wav_config
-    net = _fill(Qwen2_5OmniToken2WavDiTModel(config.dit_config), checkpoint, "token2wav.code2wav_dit_model.")
+    with no_init_weights():  # the checkpoint has them all, and drawing them takes seconds
+        net = Qwen2_5OmniToken2WavDiTModel(config.dit_config)
+        vocoder = Qwen2_5OmniToken2WavBigVGANModel(config.bigvgan_config)
+    _fill(net, checkpoint, "token2wav.code2wav_dit_model.")
+    _fill(vocoder, checkpoint, "token2wav.code2wav_bigvgan_model.")
     dit = BlockDit(net, device, getattr(torch, settings.dtype))
     dit.prepare(settings.window.solver, settings.window.points)
-    vocoder = Qwen2_5OmniToken2WavBigVGANModel(config.bigvgan_config)
     return SpeechModel(
         dit=dit,
-        vocoder=Vocoder(_fill(vocoder, checkpoint, "token2wav.code2wav_bigvgan_model."), device),
+        vocoder=Vocoder(vocoder, device),
         voices={
             name: dit.build_voice(speaker.cond, speaker.ref_mel)
             for name, speaker in checkpoint.speakers.items()
@@ -42,7 +46,7 @@ def load_model(checkpoint: Checkpoint, settings: StageSettings, device: torch.de
     )
 
 
-def _fill(net: nn.Module, checkpoint: Checkpoint, prefix: str) -> nn.Module:
+def _fill(net: nn.Module, checkpoint: Checkpoint, prefix: str) -> None:
     """On the CPU in float32; what each part keeps is placed where it is used.
 
     Tensors that the classes do not know are passed over: published files hold constants as well.
@@ -52,4 +56,4 @@ def _fill(net: nn.Module, checkpoint: Checkpoint, prefix: str) -> nn.Module:
         raise CheckpointError(
             checkpoint.folder, [f"no file holds the tensor {prefix}{name}" for name in missing]
         )
-    return net.eval()
+    net.eval()

@@ -9,7 +9,8 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
@@ -156,20 +157,22 @@ class Code2Wav:
     # --- one step ------------------------------------------------------------------------------
 
     def _step(self, jobs: Sequence[Job]) -> None:
-        """Decode the windows and send their sound. If that fails, try each alone: only the culprit ends."""
-        try:
-            made = run_step(self._model, jobs)
-        except Exception:  # noqa: BLE001 - the step's edge: a turn may fail, the stage may not
-            _log.exception("step_failed", extra={"sessions": [job.turn.session for job in jobs]})
-            if len(jobs) == 1:
-                self._end(jobs[0].turn, _failure("internal", "the speech of this turn could not be made"))
-                return
-            for job in jobs:
-                self._step([job])
+        with _contained(partial(self._retry, jobs)):
+            self._finish(jobs, run_step(self._model, jobs))
+
+    def _retry(self, jobs: Sequence[Job], failure: StageFailure) -> None:
+        """Each alone, so that only the culprit ends."""
+        if len(jobs) == 1:
+            self._end(jobs[0].turn, failure)
             return
+        for job in jobs:
+            self._step([job])
+
+    def _finish(self, jobs: Sequence[Job], made: Sequence[Made]) -> None:
         self._measure([self._clock() - job.turn.due_at for job in jobs])
         for job, result in zip(jobs, made, strict=True):
-            self._deliver(job, result)
+            with _contained(partial(self._end, job.turn)):
+                self._deliver(job, result)
 
     def _deliver(self, job: Job, made: Made) -> None:
         turn, last = job.turn, job.window.last
@@ -190,13 +193,10 @@ class Code2Wav:
     def _open(
         self, session: str, first: Code2WavInput, sink: Sink[Code2WavOutput], arrived_at: float
     ) -> None:
-        try:
+        with _contained(sink.close):
             turn = self._build_turn(session, first, sink, arrived_at)
-        except StageError as refusal:
-            sink.close(refusal.failure)
-            return
-        turn.receive(first.codes, first.last, arrived_at)
-        self._waiting[session] = turn
+            turn.receive(first.codes, first.last, arrived_at)
+            self._waiting[session] = turn
 
     def _build_turn(
         self, session: str, first: Code2WavInput, sink: Sink[Code2WavOutput], arrived_at: float
@@ -236,7 +236,8 @@ class Code2Wav:
     def _end(self, turn: SpeechTurn, failure: StageFailure | None = None) -> None:
         self._active.pop(turn.session, None)
         self._waiting.pop(turn.session, None)
-        turn.sink.close(failure)
+        with _contained():  # its host may itself be failing
+            turn.sink.close(failure)
 
     def _end_all(self) -> None:
         """The inbox too: a turn in it has a sink that waits."""
@@ -249,6 +250,18 @@ class Code2Wav:
 
     def _turns(self) -> list[SpeechTurn]:
         return [*self._active.values(), *self._waiting.values()]
+
+
+@contextmanager
+def _contained(fail: Callable[[StageFailure], None] = lambda _: None) -> Iterator[None]:
+    """Keep a failure to the turns that it concerns. The one place that catches every exception."""
+    try:
+        yield
+    except StageError as error:
+        fail(error.failure)
+    except Exception:  # noqa: BLE001 - the edge that keeps a stage alive
+        _log.exception("turn_failed")
+        fail(_failure("internal", "code2wav failed on this turn; its log has the details"))
 
 
 def _overloaded() -> StageFailure:
