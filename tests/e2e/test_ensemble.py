@@ -1,7 +1,11 @@
 """The native ensemble of a Colocated server, asked with NVIDIA's own client."""
 
 import queue
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +20,7 @@ from tests.e2e.triton_client import Triton
 from tests.e2e.turns import likeness_db, speak, spoken_turn
 
 ANSWER_S = 60
+DOCUMENT = Path(__file__).parents[2] / "docs" / "ensemble.md"
 
 
 @pytest.fixture
@@ -63,6 +68,19 @@ def test_a_turn_without_speech_gives_text(client: InferenceServerClient) -> None
     text, sound = ask(client, turn)
     assert text
     assert sound.size == 0
+
+
+def test_the_example_in_the_documentation_runs(colocated: Served) -> None:
+    """docs/ensemble.md, with the port of this server."""
+    (example,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    assert "127.0.0.1:8101" in example
+    program = example.replace("127.0.0.1:8101", colocated.triton["thinker"][0])
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=ANSWER_S, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    sounding = [line for line in ran.stdout.splitlines() if not line.endswith(" 0 samples")]
+    assert sounding
 
 
 def test_it_is_ready_with_its_stages(client: InferenceServerClient) -> None:

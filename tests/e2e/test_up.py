@@ -9,7 +9,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.e2e.served import Served, serve, write_variant
+from tests.e2e.served import EXAMPLES, Served, serve, write_variant
 
 ANSWER_S = 60
 HEAL_S = 240
@@ -72,6 +72,20 @@ def test_it_heals_and_leaves_nothing_behind(tmp_path: Path) -> None:
         wait_gone(processes)
     assert len(regions) == 6  # of three stages, twice
     assert [region for region in regions if region.exists()] == []
+
+
+def test_it_can_be_stopped_while_it_starts(tmp_path: Path) -> None:
+    """A service manager's SIGTERM: it ends well, and so does what it had begun."""
+    command = [sys.executable, "-m", "tercet_cli.main", "up", str(EXAMPLES / "demo.yaml")]
+    options = ["--log-dir", str(tmp_path / "run"), "--port", "0", "--metrics-port", "0"]
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as launcher:
+        assert launcher.stdout is not None
+        next(line for line in launcher.stdout if line.endswith("is ready\n"))
+        begun = members(launcher.pid)
+        launcher.terminate()
+        assert launcher.wait(HEAL_S) == 0
+    assert begun
+    wait_gone(begun)
 
 
 def test_a_stage_that_cannot_load_is_shown_with_its_log(tmp_path: Path) -> None:
