@@ -56,12 +56,16 @@ class Prompter:
         # Its own `encode` sets padding on a shared object first and so is not thread-safe; the inner one is.
         self._encoder = self.tokenizer.backend_tokenizer
         self._media = MediaProcessor(self._processor, config.position_id_per_seconds)
-        self._control_token = re.compile("|".join(map(re.escape, self.tokenizer.get_added_vocab())))
+        added = self.tokenizer.get_added_vocab()
+        self._control_token = re.compile("|".join(map(re.escape, added)))
+        self._longest_token = max(len(token) for token in self.tokenizer.get_vocab() if token not in added)
         self._weave_span = int(config.position_id_per_seconds * config.seconds_per_chunk)
+        self._most_tokens: int = config.text_config.max_position_embeddings
         self._config = config
 
     def prepare(self, turn: Turn, pixels: Pixels, samples: Samples) -> Prepared:
         """Raises StageError if the request is at fault, before or after its media were read."""
+        self._refuse_beyond_measure(turn)
         self._refuse_control_tokens(turn)
         media = list(self._read_media(turn, _Reader(pixels, "PIXELS"), _Reader(samples, "SAMPLES")))
         layout = self._lay_out(self._encoder.encode(self._render(turn)).ids, media)
@@ -77,6 +81,12 @@ class Prompter:
             videos=tuple(item.patches for item in media if isinstance(item, _Video)),
         )
 
+    def _refuse_beyond_measure(self, turn: Turn) -> None:
+        """Text too long even in the longest tokens: to count them would take seconds for a megabyte."""
+        characters = sum(len(part.text) for part in _parts(turn) if isinstance(part, TextPart))
+        if characters > self._most_tokens * self._longest_token:
+            raise _too_long(f"the text has {characters} characters", self._most_tokens)
+
     def _refuse_control_tokens(self, turn: Turn) -> None:
         """Such text would pass for the end of a message, or for a picture that is not there."""
         for part in _parts(turn):
@@ -84,12 +94,8 @@ class Prompter:
                 raise invalid(f"text holds {found.group()}, one of the model's control tokens; leave it out")
 
     def _refuse_too_long(self, tokens: int) -> None:
-        most = self._config.text_config.max_position_embeddings
-        if tokens >= most:
-            message = (
-                f"the prompt has {tokens} tokens and the model's context {most}; shorten the conversation"
-            )
-            raise StageError(StageFailure(type="context_length_exceeded", message=message, param="messages"))
+        if tokens >= self._most_tokens:
+            raise _too_long(f"the prompt has {tokens} tokens", self._most_tokens)
 
     def _read_media(
         self, turn: Turn, pixels: "_Reader[np.uint8]", samples: "_Reader[np.float32]"
@@ -196,6 +202,11 @@ class _Reader(Generic[Number]):
 
 def _parts(turn: Turn) -> Iterator[Part]:
     return (part for message in turn.messages for part in message.content)
+
+
+def _too_long(found: str, most: int) -> StageError:
+    message = f"{found} and the model's context is {most} tokens long; shorten the conversation"
+    return StageError(StageFailure(type="context_length_exceeded", message=message, param="messages"))
 
 
 def _describe(part: Part) -> dict[str, Any]:

@@ -71,6 +71,16 @@ def test_a_prompt_beyond_the_context_is_refused(prompter: Prompter) -> None:
     assert "32768" in raised.value.failure.message
 
 
+def test_text_beyond_all_measure_is_refused_unread(prompter: Prompter) -> None:
+    """Ten million characters would keep the tokenizer busy for half a minute."""
+    halves = [TextPart(text="word " * 1_000_000)] * 2
+    with pytest.raises(StageError) as raised:
+        prompter.prepare(turn_of(*halves), NO_PIXELS, NO_SAMPLES)
+    assert raised.value.failure.type == "context_length_exceeded"
+    assert raised.value.failure.param == "messages"
+    assert "10000000 characters" in raised.value.failure.message
+
+
 def test_a_silent_video_may_stand_beside_one_with_sound(prompter: Prompter) -> None:
     """Each is laid out as it would be alone; the reference can only weave all or none."""
     quiet, loud = silent(4), woven(6, 3.0)
