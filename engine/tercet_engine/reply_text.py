@@ -22,8 +22,9 @@ class TokenBytes:
     # Any: transformers' tokenizers carry no types of their own.
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        self._special = frozenset(tokenizer.all_special_ids)
-        self._added = {id_: str(token).encode() for id_, token in tokenizer.added_tokens_decoder.items()}
+        added = tokenizer.added_tokens_decoder
+        self._special = frozenset(number for number, token in added.items() if token.special)
+        self._added = {number: str(token).encode() for number, token in added.items()}
         self._byte_of = {letter: byte for byte, letter in bytes_to_unicode().items()}
         self.name = lru_cache(_CACHED_TOKENS)(self._name)
 

@@ -67,7 +67,9 @@ class TalkerReply:
         self._tables = tables
         self._outlet = outlet
         self._context = context
-        self._choice = resolve_choice(speech.sampling, _DEFAULTS, suppressed=(tables.ids.start,))
+        self._choice = resolve_choice(
+            speech.sampling, _DEFAULTS, vocabulary=tables.ids.none, suppressed=(tables.ids.start,)
+        )
         self._wanted = speech.sampling.max_tokens or _MOST_CODES
         self._voice = _find_voice(tables.voices, speech.voice)
         self._prompt: torch.Tensor | None = None  # (n, hidden)

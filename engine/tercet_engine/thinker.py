@@ -69,14 +69,13 @@ class ThinkerStage:
     def open(self, first: ThinkerInput, outlet: Outlet[ThinkerOutput]) -> ThinkerReply:
         turn = first.turn
         if turn.speech is not None and self._projection is None:
-            raise _refusal("this model has no voice; ask for text only", "modalities")
-        if any(not 0 <= token < len(self._embeddings) for token in turn.sampling.logit_bias):
-            raise _refusal(f"token ids go from 0 to {len(self._embeddings) - 1}", "logit_bias")
+            message = "this model has no voice; ask for text only"
+            raise StageError(StageFailure(type="invalid_request", message=message, param="modalities"))
         reply = ThinkerReply(
             self._facts,
             turn,
             outlet,
-            choice=resolve_choice(turn.sampling, self._defaults),
+            choice=resolve_choice(turn.sampling, self._defaults, vocabulary=len(self._embeddings)),
             most_tokens=turn.sampling.max_tokens or self._most_tokens,
         )
         reply.await_prompt(self._threads.submit(self._prompter.prepare, turn, first.pixels, first.samples))
@@ -161,7 +160,3 @@ def _build_stage(
         generation=checkpoint.generation,
         projection=build_linear(**projection) if projection else None,
     )
-
-
-def _refusal(message: str, param: str) -> StageError:
-    return StageError(StageFailure(type="invalid_request", message=message, param=param))

@@ -83,7 +83,8 @@ def test_chances_are_those_of_transformers(choice: Choice, suppressed: Sequence[
             repetition_penalty=choice.repetition_penalty,
         ),
         Defaults(),
-        suppressed,
+        vocabulary=VOCABULARY,
+        suppressed=suppressed,
     )
     count = 4000
     draws = [(number + 0.5) / count for number in range(count)]
@@ -140,7 +141,7 @@ def test_turns_without_a_seed_differ() -> None:
 def test_penalties_and_bias_move_scores(sampling: Sampling, said: Sequence[int], expected: int) -> None:
     """Token 0 leads token 1 by half a point."""
     scores = torch.tensor([[1.5, 1.0, -2.0]])
-    picker = Picker(resolve_choice(sampling, Defaults(temperature=0.0)))
+    picker = Picker(resolve_choice(sampling, Defaults(temperature=0.0), vocabulary=3))
     for token in said:
         picker.note(token)
     assert tokens(pick(scores, [picker])) == [expected]
@@ -193,5 +194,5 @@ def test_scores_that_are_not_numbers_give_no_token() -> None:
 def test_what_a_request_leaves_out_comes_from_the_defaults() -> None:
     """And a zero is not left out."""
     defaults = Defaults(temperature=0.9, top_k=40, top_p=0.8, repetition_penalty=1.05)
-    choice = resolve_choice(Sampling(temperature=0.0, top_k=0), defaults)
+    choice = resolve_choice(Sampling(temperature=0.0, top_k=0), defaults, vocabulary=9)
     assert choice == Choice(temperature=0.0, top_k=0, top_p=0.8, repetition_penalty=1.05)

@@ -13,7 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from tercet_wire.messages import Sampling
+from tercet_wire.messages import Sampling, StageFailure
+
+from tercet_engine.stage import StageError
 
 _SHORT_LIST = 1024
 """Candidates looked at first where only top-p bounds them; a full sort follows if their mass is too small."""
@@ -46,7 +48,14 @@ class Defaults:
     repetition_penalty: float = 1.0
 
 
-def resolve_choice(sampling: Sampling, defaults: Defaults, suppressed: Sequence[int] = ()) -> Choice:
+def resolve_choice(
+    sampling: Sampling, defaults: Defaults, *, vocabulary: int, suppressed: Sequence[int] = ()
+) -> Choice:
+    """Raises StageError if the request names a token that is not there."""
+    if any(not 0 <= token < vocabulary for token in sampling.logit_bias):
+        message = f"token ids go from 0 to {vocabulary - 1}"
+        raise StageError(StageFailure(type="invalid_request", message=message, param="logit_bias"))
+
     def given(value: float | None, default: float) -> float:
         return default if value is None else value
 
