@@ -97,10 +97,10 @@ def message_boundaries(settings: WindowSettings) -> Iterator[int]:
 
 
 def _first_end(settings: WindowSettings, progress: Progress) -> int | None:
-    """A part of a block is enough; the whole block is taken if it is there, for it costs the same."""
+    """Never more than asked for, though more be there: a seeded turn sounds the same on a busy server."""
     if progress.codes < settings.first_codes and not progress.complete:
         return None
-    return min(progress.codes, _round_up(settings.first_codes))
+    return min(progress.codes, settings.first_codes)
 
 
 def _next_end(settings: WindowSettings, progress: Progress, ahead_s: float) -> int | None:
