@@ -83,7 +83,7 @@ class Row:
             self.window,
             f"{self.first_codes} codes",
             f"{1000 * self.first_sound_s:.0f} ms",
-            f"{self.talker_speed:.1f} x",
+            f"{self.talker_speed:.1f} x" if self.talker_speed else "-",
             f"{self.log_mel_db:.2f} dB",
             f"{self.snr_db:.0f} dB",
             f"{self.work:.2f}",
@@ -104,13 +104,13 @@ class Silent:
 
 def iter_settings() -> Iterator[tuple[str, WindowSettings]]:
     yield "whole", WindowSettings(mode="whole")
-    for codes in (4, 6, 8, 12):
+    for codes in (6, 8, 12):
         yield f"stream, first {codes}", stream(first_codes=codes)
     for blocks in (2, 4):
         yield f"stream, {blocks} blocks", stream(blocks=blocks)
     for ahead in (1, 2):
         yield f"stream, look-ahead {ahead}", stream(first_codes=12, look_ahead_blocks=ahead)
-    yield "Qwen's fork: 36, 2 blocks, look-ahead 1", stream(first_codes=36, blocks=2, look_ahead_blocks=1)
+    yield "stream, first 36, 2 blocks, look-ahead 1", stream(first_codes=36, blocks=2, look_ahead_blocks=1)
     for frames in (0, 4, 8, 16):
         yield f"stream, overlap {frames}", stream(overlap_frames=frames, first_overlap_frames=min(frames, 8))
     solvers: tuple[tuple[Solver, int], ...] = (
