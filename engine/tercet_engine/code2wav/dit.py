@@ -17,7 +17,7 @@ import torch
 from tercet_wire.settings import Solver
 from torch.nn import functional
 
-from tercet_engine.code2wav.dit_layers import DitLayer, Past, build_turns, modulate, place_linear
+from tercet_engine.code2wav.dit_layers import DitLayer, Past, build_rotations, modulate, place_linear
 from tercet_engine.code2wav.modulation import Timeline, TimelineBuilder
 from tercet_engine.code2wav.rows import Extent, Rows, build_rows
 from tercet_engine.code2wav.schedule import integrate
@@ -71,9 +71,9 @@ class BlockDit:
         self.device, self.dtype = device, dtype
         self.mel_dim: int = config.mel_dim
         self._num_codes: int = config.num_embeds
-        turns = build_turns(net.rotary_embed, device)
+        rotations = build_rotations(net.rotary_embed, device)
         heads: int = config.num_attention_heads
-        self._layers = [DitLayer(block, turns, heads, device, dtype) for block in net.transformer_blocks]
+        self._layers = [DitLayer(block, rotations, heads, device, dtype) for block in net.transformer_blocks]
         looking_back = sum(layer.looks_back for layer in self._layers)
         self._past_shape = (looking_back, 2, BLOCK_FRAMES, 2, heads, config.head_dim)
         self._split_input(net)

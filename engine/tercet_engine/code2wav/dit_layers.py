@@ -45,10 +45,10 @@ class Past:
 
 
 class DitLayer:
-    """`block` is transformers' DiTDecoderLayer; `turns` comes from `build_turns`."""
+    """`block` is transformers' DiTDecoderLayer; `rotations` comes from `build_rotations`."""
 
     def __init__(
-        self, block: Any, turns: torch.Tensor, heads: int, device: torch.device, dtype: torch.dtype
+        self, block: Any, rotations: torch.Tensor, heads: int, device: torch.device, dtype: torch.dtype
     ) -> None:
         attention, mlp = block.attn, block.ff.ff
         place = partial(place_linear, device=device, dtype=dtype)
@@ -61,7 +61,7 @@ class DitLayer:
         self._up = place(mlp[0].weight, mlp[0].bias)
         self._down = place(mlp[3].weight, mlp[3].bias)
         self._heads = heads
-        self._turns = turns
+        self._rotations = rotations
         self.looks_back = block.look_backward_block > 0
         self._looks_ahead = block.look_ahead_block > 0
 
@@ -83,10 +83,10 @@ class DitLayer:
             keys_values = _look_back(keys_values, rows, past)
         if self._looks_ahead:
             keys_values = _look_ahead(keys_values, rows)
-        own = self._turns[BLOCK_FRAMES : BLOCK_FRAMES + rows.width]
+        own = self._rotations[BLOCK_FRAMES : BLOCK_FRAMES + rows.width]
         start = 0 if before else BLOCK_FRAMES
         rotate(query[:, :, 0], own)
-        rotate(keys_values[:, :, 0, 0], self._turns[start : start + keys_values.shape[1]])
+        rotate(keys_values[:, :, 0, 0], self._rotations[start : start + keys_values.shape[1]])
         query, key, value = (heads.transpose(1, 2) for heads in (query, *keys_values.unbind(2)))
         mask = rows.masks[before, after]
         return functional.scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).flatten(2)
@@ -112,14 +112,14 @@ def _look_ahead(keys_values: torch.Tensor, rows: Rows) -> torch.Tensor:
     return torch.cat([keys_values, passes[:, rows.after].flatten(0, 1)], 1)
 
 
-def build_turns(rotary: Any, device: torch.device) -> torch.Tensor:
+def build_rotations(rotary: Any, device: torch.device) -> torch.Tensor:
     """The rotations of positions -24 to 47 as complex numbers: (72, head dim / 2)."""
     positions = torch.arange(-BLOCK_FRAMES, 2 * BLOCK_FRAMES)
     angles = positions[:, None] * rotary.inv_freq.float()
     return torch.polar(torch.full_like(angles, rotary.attention_scaling), angles).to(device)
 
 
-def rotate(head: torch.Tensor, turns: torch.Tensor) -> None:
+def rotate(head: torch.Tensor, rotations: torch.Tensor) -> None:
     """In place: pairs of neighbouring values are complex numbers. Only the first head is rotated."""
     pairs = torch.view_as_complex(head.float().view(*head.shape[:-1], -1, 2))
-    head.copy_(torch.view_as_real(pairs * turns).flatten(-2))
+    head.copy_(torch.view_as_real(pairs * rotations).flatten(-2))
