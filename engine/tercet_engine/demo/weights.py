@@ -20,17 +20,14 @@ from transformers import Qwen2_5OmniForConditionalGeneration
 from tercet_engine.demo.sizes import DemoSize, build_config
 from tercet_engine.demo.vocabulary import TOKENS
 
-CONSTANT: Final = 0
-SILENT: Final = 1
-SPOKEN: Final = 2
-FULL_STOP: Final = 3
-START: Final = 4
-VERDICT: Final = 5
-MEDIA: Final = 6
+CONSTANT, SILENT, SPOKEN, FULL_STOP, START, VERDICT, MEDIA = range(7)
+"""The marks' dimensions. CONSTANT makes a bias of a head's column, VERDICT is what the watching head says."""
 RESERVED: Final = 7
 
 CODES: Final = 8193
 END_CODE: Final = 8294
+
+_CONSTANT_VALUE: Final = 4.0
 _NEVER: Final = -12.0
 """Head weight on CONSTANT that puts a token some forty logits below the others."""
 _LETTER_BIAS: Final = {" ": 0.9, **dict.fromkeys(string.ascii_lowercase, 0.7), **dict.fromkeys(".!?", 0.8)}
@@ -40,6 +37,9 @@ _EAGERNESS: Final = 1.8
 _FOCUS: Final = 2.0
 _CONTEXT: Final = 3.0
 """Attention picks single tokens and weighs more than by default, so that greedy text does not just loop."""
+_LIVELINESS: Final = 2.0
+_LOUDNESS: Final = 0.15
+"""Of the vocoder's layers and of its last one: an rms of about 0.1."""
 
 
 def build_model(size: DemoSize, seed: int = 7) -> Qwen2_5OmniForConditionalGeneration:
@@ -92,10 +92,8 @@ def _shape_encoders(thinker: Any) -> None:
         last.bias[MEDIA] = 2
 
 
-_CONSTANT_VALUE: Final = 4.0
-
-
-def _keep_out(layers: Any) -> None:
+def _fence_marks(layers: Any) -> None:
+    """No layer reads or writes the marks by chance."""
     for layer in layers:
         attention, mlp = layer.self_attn, layer.mlp
         attention.q_proj.weight.mul_(_FOCUS)
@@ -109,12 +107,12 @@ def _keep_out(layers: Any) -> None:
 
 def _shape_thinker(thinker: Any) -> None:
     text = thinker.model.language_model
-    _keep_out(text.layers)
+    _fence_marks(text.layers)
     embeddings = text.embed_tokens.weight
     embeddings[:, :RESERVED] = 0
     embeddings[:, CONSTANT] = _CONSTANT_VALUE
     silence = embeddings[TOKENS["<|tts_text_pad|>"]]
-    silence[RESERVED:] *= math.sqrt(2)  # as strong as an embedding and a state, so that steps weigh alike
+    silence[RESERVED:] *= math.sqrt(2)  # as strong as an embedding and a state together
     silence[SILENT] = 1
     embeddings[[ord(mark) for mark in ".!?"], FULL_STOP] = 2
     embeddings[TOKENS["<|im_start|>"], START] = 10
@@ -134,9 +132,9 @@ def _shape_lm_head(head: Tensor, embeddings: Tensor) -> None:
         head[ord(symbol), CONSTANT] = _LETTER_BIAS.get(symbol, _OTHER_BIAS)
     end = TOKENS["<|im_end|>"]
     head[end] = 0
-    head[end, CONSTANT] = -6.0
-    head[end, FULL_STOP] = 22.0
-    head[end, VERDICT] = -16.0
+    head[end, CONSTANT] = -12.0
+    head[end, FULL_STOP] = 44.0
+    head[end, VERDICT] = -40.0
 
 
 def _watch_message_start(attention: Any) -> None:
@@ -160,18 +158,16 @@ def _watch_message_start(attention: Any) -> None:
 
 def _shape_talker(talker: Any) -> None:
     layers = talker.model.layers
-    _keep_out(layers)
+    _fence_marks(layers)
     embeddings = talker.model.embed_tokens.weight
     embeddings[:, :RESERVED] = 0
     embeddings[:CODES, SPOKEN] = 1
     embeddings[talker.config.tts_codec_start_token_id, SPOKEN] = 1
     _shape_projection(talker.thinker_to_talker_proj)
     _watch_silence(layers[0].self_attn)
-    for norm in (
-        *(norm for layer in layers for norm in (layer.input_layernorm, layer.post_attention_layernorm)),
-        talker.model.norm,
-    ):
-        norm.weight[RESERVED:] = 2.5
+    norms = [norm for layer in layers for norm in (layer.input_layernorm, layer.post_attention_layernorm)]
+    for norm in (*norms, talker.model.norm):
+        norm.weight[RESERVED:] = 2.5  # what the strong constant takes away
     _shape_codec_head(talker.codec_head.weight)
 
 
@@ -180,9 +176,8 @@ def _shape_projection(projection: nn.Linear) -> None:
     projection.weight[:, :RESERVED] = 0
     projection.weight[:RESERVED] = 0
     projection.bias[:RESERVED] = 0
-    projection.bias[CONSTANT] = 2 * math.sqrt(
-        projection.out_features
-    )  # most of the norm: all steps weigh alike
+    # Most of a step's norm, so that all steps weigh alike when silence is averaged.
+    projection.bias[CONSTANT] = 2 * math.sqrt(projection.out_features)
     for mark in (SILENT, SPOKEN):
         projection.weight[mark, mark] = 1
 
@@ -234,7 +229,3 @@ def _shape_sound(token2wav: Any) -> None:
         layer.weight.mul_(_LIVELINESS)
     last = vocoder.conv_post.weight
     last.sub_(last.mean(dim=-1, keepdim=True)).mul_(_LOUDNESS)
-
-
-_LIVELINESS: Final = 2.0
-_LOUDNESS: Final = 0.15
