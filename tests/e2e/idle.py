@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections.abc import Callable
 from uuid import uuid4
 
 import httpx
@@ -13,6 +14,7 @@ from tests.e2e.triton_client import Answer, Triton, open_triton
 from tests.e2e.turns import relay, spoken_turn, think
 
 IDLE_S = 60
+IN_FLIGHT = "tercet_gateway_in_flight_requests"
 
 
 async def read_loads(triton: Triton) -> dict[Stage, Load]:
@@ -39,16 +41,16 @@ def read_metric(served: Served, name: str) -> float:
     return sum(float(value) for value in re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", page, re.MULTILINE))
 
 
-async def wait_in_flight(served: Served, count: int) -> None:
-    """Until the gateway carries so many turns, no more and no fewer."""
+async def wait_until(is_so: Callable[[], bool]) -> None:
+    """Asks again and again, since another process's state sends no event."""
     async with asyncio.timeout(IDLE_S):
-        while read_metric(served, "tercet_gateway_in_flight_requests") != count:
+        while not is_so():  # noqa: ASYNC110
             await asyncio.sleep(0)
 
 
 async def wait_idle(served: Served, at_rest: dict[Stage, Load]) -> None:
     """Until no stage knows of more turns or holds more memory than when nothing had been asked of it."""
-    await wait_in_flight(served, 0)
+    await wait_until(lambda: read_metric(served, IN_FLIGHT) == 0)
     async with open_triton(served.triton["thinker"][0]) as triton, asyncio.timeout(IDLE_S):
         while _work(await read_loads(triton)) != _work(at_rest):
             pass

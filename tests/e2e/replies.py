@@ -45,10 +45,11 @@ class Reply:
         self.usage = chunk.usage or self.usage
         for choice in chunk.choices:
             self.finish_reason = choice.finish_reason or self.finish_reason
-            self.message = accumulate_delta(self.message, choice.delta.model_dump(exclude_unset=True))
-            audio = choice.delta.audio
-            self._take_text(choice.delta.content or (audio and audio.transcript))
-            self._take_sound(audio and audio.data)
+            delta: dict[Any, Any] = choice.delta.model_dump(exclude_unset=True)
+            audio = delta.get("audio") or {}
+            self._take_text(delta.get("content") or audio.get("transcript"))
+            self._take_sound(audio.get("data"))
+            self.message = accumulate_delta(self.message, delta)
 
     def _take_text(self, text: str | None) -> None:
         if text:
