@@ -304,6 +304,7 @@ CASES: tuple[Case, ...] = (
     _user("a video with sound over three chunks", woven(10, 5.0)),
     _user("a video whose sound goes on", woven(4, 5.3), "Why?"),
     _user("a video whose sound stops early", woven(10, 0.7), "Why?"),
+    _user("a click beside a large frame", woven(2, 0.1), "What was it?"),
     _user("a slow video with sound", woven(4, 8.0, fps=0.5)),
     _user("two videos with sound", woven(4, 2.0), "then", woven(6, 3.1, seed=1)),
     _user(
