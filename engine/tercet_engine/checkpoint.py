@@ -24,7 +24,6 @@ _INDEX: Final = "model.safetensors.index.json"
 _WHOLE: Final = "model.safetensors"
 _SPEAKERS: Final = "spk_dict.pt"
 _ALTERNATIVES: Final = (
-    ("generation_config.json",),
     ("tokenizer.json", "vocab.json"),
     ("tokenizer_config.json",),
     ("preprocessor_config.json", "processor_config.json"),
@@ -77,7 +76,7 @@ class Checkpoint:
     @property
     def end_tokens(self) -> frozenset[int]:
         """Ids that end the thinker's reply: those of the generation config, else those of the model's."""
-        ids = self.generation.get("eos_token_id") or self.config.thinker_config.eos_token_id
+        ids = _end_token_ids(self.config, self.generation)
         return frozenset([ids] if isinstance(ids, int) else ids)
 
     def load(self, prefix: str, names: Iterable[str] | None = None) -> dict[str, Tensor]:
@@ -114,10 +113,11 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         raise CheckpointError(folder, ["there is no such folder"])
     inspection = _Inspection(folder)
     config = inspection.read_config()
-    generation = inspection.read_json("generation_config.json")
+    generation = inspection.read_json("generation_config.json") or {}
     files = inspection.find_tensors()
-    has_speech = config is not None and config.enable_audio_output
-    speakers = inspection.read_speakers() if has_speech else {}
+    speakers = inspection.read_speakers() if config is not None and config.enable_audio_output else {}
+    if config is not None and not _end_token_ids(config, generation):
+        inspection.problems.append("config.json: thinker_config has no eos_token_id, so no reply would end")
     inspection.check_presence()
     if inspection.problems or config is None:
         raise CheckpointError(folder, inspection.problems)
@@ -137,24 +137,25 @@ class _Inspection:
         self.folder = folder
         self.problems: list[str] = []
 
-    def read_json(self, name: str) -> dict[str, Any]:
-        """The file's object; empty if it is missing (`check_presence` reports that) or damaged."""
+    def read_json(self, name: str, *, required: bool = False) -> dict[str, Any] | None:
+        """The file's object, or None if there is none to read."""
         try:
             content = json.loads((self.folder / name).read_bytes())
         except FileNotFoundError:
-            return {}
+            if required:
+                self.problems.append(f"{name}: missing")
+            return None
         except (OSError, ValueError) as error:
             self.problems.append(f"{name}: not readable as JSON ({error})")
-            return {}
+            return None
         if not isinstance(content, dict):
             self.problems.append(f"{name}: holds a {type(content).__name__}, not an object")
-            return {}
+            return None
         return content
 
     def read_config(self) -> Qwen2_5OmniConfig | None:
-        content = self.read_json("config.json")
-        if not content:
-            self._note_absent("config.json")
+        content = self.read_json("config.json", required=True)
+        if content is None:
             return None
         if content.get("model_type") != _MODEL_TYPE:
             self.problems.append(
@@ -171,7 +172,7 @@ class _Inspection:
         """Where each tensor is, by the index if there is one."""
         if not (self.folder / _INDEX).exists():
             return dict.fromkeys(self._tensor_names(_WHOLE), self.folder / _WHOLE)
-        weight_map = self.read_json(_INDEX).get("weight_map")
+        weight_map = (self.read_json(_INDEX) or {}).get("weight_map")
         if not isinstance(weight_map, dict):
             self.problems.append(f"{_INDEX}: has no weight_map")
             return {}
@@ -193,12 +194,12 @@ class _Inspection:
 
     def read_speakers(self) -> dict[str, Speaker]:
         path = self.folder / _SPEAKERS
-        if not path.exists():
-            self._note_absent(_SPEAKERS)
-            return {}
         try:
             voices = torch.load(path, map_location="cpu", weights_only=True)
             return {str(name): _speaker(voice) for name, voice in voices.items()}
+        except FileNotFoundError:
+            self.problems.append(f"{_SPEAKERS}: missing")
+            return {}
         except _DAMAGED_ARCHIVE as error:
             self.problems.append(f"{_SPEAKERS}: not readable ({type(error).__name__}: {error})")
             return {}
@@ -206,11 +207,13 @@ class _Inspection:
     def check_presence(self) -> None:
         for names in _ALTERNATIVES:
             if not any((self.folder / name).exists() for name in names):
-                self._note_absent(" or ".join(names))
+                self.problems.append(f"{' or '.join(names)}: missing")
 
-    def _note_absent(self, name: str) -> None:
-        if not (self.folder / name).exists():
-            self.problems.append(f"{name}: missing")
+
+def _end_token_ids(config: Qwen2_5OmniConfig, generation: Mapping[str, Any]) -> int | list[int]:
+    thinker = config.thinker_config
+    ids: int | list[int] | None = generation.get("eos_token_id") or getattr(thinker, "eos_token_id", None)
+    return ids or thinker.text_config.eos_token_id or []
 
 
 def _speaker(voice: Mapping[str, Any]) -> Speaker:

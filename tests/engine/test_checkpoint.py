@@ -51,6 +51,14 @@ def test_speakers_and_generation_are_read(checkpoint: Checkpoint) -> None:
     assert checkpoint.end_tokens == set(checkpoint.generation["eos_token_id"])
 
 
+def test_without_a_generation_config_the_model_says_what_ends_a_reply(copy: Path) -> None:
+    """The file is optional in the published layout."""
+    remove("generation_config.json")(copy)
+    checkpoint = open_checkpoint(copy)
+    assert checkpoint.generation == {}
+    assert checkpoint.end_tokens == {checkpoint.config.thinker_config.eos_token_id}
+
+
 def test_a_checkpoint_of_several_files_reads_as_one(copy: Path) -> None:
     """Tensors are found by the index."""
     tensors = load_file(copy / "model.safetensors")
@@ -102,6 +110,14 @@ def lose_a_tensor_of_the_index(folder: Path) -> None:
     save_file(tensors, shard)
 
 
+def remove_end_tokens(folder: Path) -> None:
+    (folder / "generation_config.json").unlink()
+    config = json.loads((folder / "config.json").read_text())
+    thinker = config["thinker_config"]
+    del thinker["eos_token_id"], thinker["text_config"]["eos_token_id"]
+    (folder / "config.json").write_text(json.dumps(config))
+
+
 def lose_a_shard(folder: Path) -> None:
     split_in_two(folder, load_file(folder / "model.safetensors"))
     (folder / "model-0.safetensors").unlink()
@@ -112,9 +128,10 @@ def lose_a_shard(folder: Path) -> None:
     [
         (remove("config.json"), "config.json: missing"),
         (write("config.json", "{"), "config.json: not readable as JSON"),
+        (write("config.json", "{}"), "config.json: model_type is None"),
         (write("config.json", "[]"), "config.json: holds a list, not an object"),
         (write("config.json", '{"model_type": "llama"}'), "config.json: model_type is 'llama'"),
-        (remove("generation_config.json"), "generation_config.json: missing"),
+        (remove_end_tokens, "config.json: thinker_config has no eos_token_id"),
         (remove("tokenizer.json"), "tokenizer.json or vocab.json: missing"),
         (remove("spk_dict.pt"), "spk_dict.pt: missing"),
         (truncate("spk_dict.pt", 2_000), "spk_dict.pt: not readable"),
