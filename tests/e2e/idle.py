@@ -14,6 +14,7 @@ from tests.e2e.triton_client import Answer, Triton, open_triton
 from tests.e2e.turns import relay, spoken_turn, think
 
 IDLE_S = 60
+POLL_S = 0.01
 IN_FLIGHT = "tercet_gateway_in_flight_requests"
 
 
@@ -41,11 +42,11 @@ def read_metric(served: Served, name: str) -> float:
     return sum(float(value) for value in re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", page, re.MULTILINE))
 
 
-async def wait_until(is_so: Callable[[], bool]) -> None:
+async def wait_until(is_so: Callable[[], bool], within_s: float = IDLE_S) -> None:
     """Asks again and again, since another process's state sends no event."""
-    async with asyncio.timeout(IDLE_S):
+    async with asyncio.timeout(within_s):
         while not is_so():  # noqa: ASYNC110
-            await asyncio.sleep(0)
+            await asyncio.sleep(POLL_S)
 
 
 async def wait_idle(served: Served, at_rest: dict[Stage, Load]) -> None:

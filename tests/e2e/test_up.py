@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
+from tests.e2e.processes import list_regions, members, tritons, wait_gone
 from tests.e2e.served import EXAMPLES, Served, serve, write_variant
 
 ANSWER_S = 60
@@ -34,25 +34,6 @@ def test_both_layouts_serve(layout: str, request: pytest.FixtureRequest) -> None
 def test_metrics_are_where_it_says(colocated: Served) -> None:
     """The URL it prints answers."""
     assert "tercet" in httpx.get(colocated.metrics_url).text
-
-
-def members(launcher: int) -> list[psutil.Process]:
-    return psutil.Process(launcher).children(recursive=True)
-
-
-def tritons(launcher: int) -> list[psutil.Process]:
-    return [each for each in members(launcher) if each.name() == "tritonserver"]
-
-
-def list_regions(triton: psutil.Process) -> set[Path]:
-    """The shared memory between a server and its stages."""
-    maps = [each.path for each in triton.memory_maps()]
-    return {Path(path) for path in maps if path.startswith("/dev/shm/triton")}
-
-
-def wait_gone(processes: list[psutil.Process]) -> None:
-    _, alive = psutil.wait_procs(processes, timeout=HEAL_S)
-    assert [each for each in alive if each.status() != psutil.STATUS_ZOMBIE] == []
 
 
 @pytest.mark.timeout(900)  # three starts
