@@ -270,6 +270,8 @@ class StepLoop(Generic[Input, Output]):
         self._scheduler.leave(session)
         seat = self._seats.pop(session, None)
         if seat is not None:
+            if failure is _INTERNAL:
+                self._cache.wipe(seat.number)
             self._cache.release(seat.number)
         with _contained():
             turn.reply.close()

@@ -43,18 +43,9 @@ class TalkerStage:
         self._window = window
 
     def open(self, first: TalkerInput, outlet: Outlet[TalkerOutput]) -> TalkerReply:
-        turn = first.turn
-        if turn is None or turn.speech is None:
-            message = "this turn asks for no speech; the talker has no part in it"
-            raise StageError(StageFailure(type="invalid_request", message=message, param="audio"))
-        reply = TalkerReply(
-            self._tables,
-            turn.speech,
-            outlet,
-            window=turn.speech.window or self._window,
-            context=self._context,
-            due_s=turn.due_s,
-        )
+        if first.turn is None:
+            raise StageError(StageFailure(type="invalid_request", message="the first request has no turn"))
+        reply = TalkerReply(self._tables, first.turn, outlet, window=self._window, context=self._context)
         reply.feed(first)
         return reply
 

@@ -11,7 +11,7 @@ from itertools import count
 from typing import Final, Literal
 
 import torch
-from tercet_wire.messages import Speech, StageEvent, StageFailure, Usage
+from tercet_wire.messages import Sampling, StageEvent, StageFailure, Turn, Usage
 from tercet_wire.names import CODES_PER_S
 from tercet_wire.settings import WindowSettings
 
@@ -22,6 +22,8 @@ from tercet_engine.stage import StageError, TalkerInput, TalkerOutput
 
 _DEFAULTS: Final = Defaults(temperature=0.9, top_k=40, top_p=0.8, repetition_penalty=1.05)
 _MOST_CODES: Final = 4096
+_CODES_PER_TOKEN: Final = 40
+"""No word takes longer to say: a short reply reserves no memory for a long speech."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,14 +56,16 @@ class TalkerReply:
     def __init__(
         self,
         tables: TalkerTables,
-        speech: Speech,
+        turn: Turn,
         outlet: Outlet[TalkerOutput],
         *,
         window: WindowSettings,
         context: int,
-        due_s: float,
     ) -> None:
-        self.due_s = due_s
+        if turn.speech is None:
+            raise _refusal("this turn asks for no speech; the talker has no part in it", "audio")
+        speech = turn.speech
+        self.due_s = turn.due_s
         self.fed = 0
         self.ended = False
         self._tables = tables
@@ -70,7 +74,7 @@ class TalkerReply:
         self._choice = resolve_choice(
             speech.sampling, _DEFAULTS, vocabulary=tables.ids.none, suppressed=(tables.ids.start,)
         )
-        self._wanted = speech.sampling.max_tokens or _MOST_CODES
+        self._wanted = _most_codes(turn.sampling, speech.sampling)
         self._voice = _find_voice(tables.voices, speech.voice)
         self._prompt: torch.Tensor | None = None  # (n, hidden)
         self._positions = torch.empty(3, 0, dtype=torch.int32)  # (3, n)
@@ -80,7 +84,7 @@ class TalkerReply:
         self._codes: list[int] = []  # one for each row, up to the next to be fed
         self._speech_from = 0  # index of the first code that is sound
         self._sent = 0
-        self._boundaries = group_boundaries(window)
+        self._boundaries = group_boundaries(speech.window or window)
         self._boundary = next(self._boundaries)
         self._first_sent_s: float | None = None
 
@@ -164,6 +168,8 @@ class TalkerReply:
 
     def receive(self, rows: int, states: torch.Tensor | None, picked: Picked | None) -> None:
         self.fed += rows
+        if self._prompt is not None and self.fed >= self._prompt_rows:
+            self._prompt = self._prompt[:0].clone()  # it lives on in the KV cache only
         if picked is None:
             return
         if picked.token in (self._tables.ids.end, self._tables.ids.pad):
@@ -204,6 +210,12 @@ class TalkerReply:
 def group_boundaries(window: WindowSettings) -> Iterator[int]:
     """Without end: the counts of codes at which a message goes out, so that a window can fire."""
     return count(CODES_PER_S, CODES_PER_S) if window.mode == "whole" else message_boundaries(window)
+
+
+def _most_codes(text: Sampling, speech: Sampling) -> int:
+    if speech.max_tokens is not None:
+        return speech.max_tokens
+    return _MOST_CODES if text.max_tokens is None else min(_MOST_CODES, _CODES_PER_TOKEN * text.max_tokens)
 
 
 def _find_voice(voices: Mapping[str, torch.Tensor], name: str) -> torch.Tensor:

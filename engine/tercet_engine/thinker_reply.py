@@ -8,7 +8,7 @@ begins. After that tokens are gathered for `flush_s`.
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -79,6 +79,9 @@ class ThinkerReply:
         job.add_done_callback(lambda job: self._outlet.later(partial(self._take_prompt, job)))
 
     def _take_prompt(self, job: Future[Prepared]) -> None:
+        if job is not self._job:
+            return  # the turn has ended, and another may have its name
+        self._job = None
         self._prepared = job.result()
         self._prompt_rows = len(self._prepared.ids)
         room = self._facts.context - self._prompt_rows
@@ -94,11 +97,12 @@ class ThinkerReply:
         """A thinker's turn is whole from the start."""
 
     def size(self) -> int | None:
-        return None if self._prepared is None else self._prompt_rows + self._wanted
+        return self._prompt_rows + self._wanted if self._prompt_rows else None
 
     def begin(self) -> Picker:
         assert self._prepared is not None  # noqa: S101 - the loop begins only what has told its size
         self._prompt = self._facts.embed(self._prepared)
+        self._prepared = None
         return Picker(self._choice, self._prompt.ids.tolist(), self._prompt.embeds.device)
 
     # --- rows --------------------------------------------------------------------------------
@@ -138,7 +142,14 @@ class ThinkerReply:
         if picked is not None:
             self._say(picked)
 
+    def _forget_prompt(self) -> None:
+        """Its rows live on in the KV cache only."""
+        nothing = self._prompt.embeds[:0].clone()
+        self._prompt = replace(self._prompt, embeds=nothing, text_embeds=nothing)
+
     def _say(self, picked: Picked) -> None:
+        if not self._said:
+            self._forget_prompt()
         self._said += 1
         self.last_token = picked.token
         self._draft.tokens.append(picked.token)
@@ -220,6 +231,7 @@ class ThinkerReply:
     def close(self) -> None:
         if self._job is not None:
             self._job.cancel()
+            self._job = None
 
 
 @dataclass(slots=True)

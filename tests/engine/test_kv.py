@@ -76,3 +76,22 @@ def test_seats_are_used_again() -> None:
     kv.release(seat)
     seat = kv.bind((4,))
     assert kv.plan_layout([Span(seat=seat, start=0, count=2)]).slots.tolist() == [16, 17]
+
+
+def test_a_failed_turns_memory_is_wiped() -> None:
+    """Its own and nobody else's."""
+    kv = cache()
+    seat, other = kv.bind((4, 9)), kv.bind((5,))
+    kv.memory.fill_(float("nan"))
+    kv.wipe(seat)
+    assert kv.memory[0].isnan().any((1, 2, 3)).tolist() == [number not in (4, 9) for number in range(12)]
+    kv.wipe(other)
+    assert not kv.memory[0, 5].isnan().any()
+
+
+def test_padding_reads_a_turns_own_memory() -> None:
+    """Never that of a neighbour, which may hold what is no number."""
+    kv = cache()
+    short, long = kv.bind((7,)), kv.bind((2, 3, 4))
+    (group,) = kv.plan_layout([Span(seat=short, start=0, count=1), Span(seat=long, start=9, count=1)]).groups
+    assert group.blocks.tolist() == [7, 7, 7, 2, 3, 4]

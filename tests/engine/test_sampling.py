@@ -100,6 +100,11 @@ def test_temperature_zero_takes_the_best() -> None:
     assert tokens(pick(logits(), [greedy])) == logits().argmax(-1).tolist()
 
 
+def test_a_temperature_next_to_zero_is_greedy() -> None:
+    """Rather than a division that ends in infinities."""
+    assert tokens(pick(logits(), [Picker(Choice(temperature=1e-40))])) == logits().argmax(-1).tolist()
+
+
 def test_greedy_and_sampled_turns_share_a_step() -> None:
     """Each row is chosen by its own picker."""
     choices = [Choice(temperature=0.0), Choice(top_k=1), Choice(temperature=0.0), Choice(top_p=1e-9)]
@@ -189,6 +194,11 @@ def test_scores_that_are_not_numbers_give_no_token() -> None:
     assert picked[1] is None
     assert picked[0] is not None
     assert picked[2] is not None
+
+
+def test_a_top_k_below_zero_means_all() -> None:
+    """As other servers have it."""
+    assert resolve_choice(Sampling(top_k=-1), Defaults(top_k=40), vocabulary=9).top_k == 0
 
 
 def test_what_a_request_leaves_out_comes_from_the_defaults() -> None:

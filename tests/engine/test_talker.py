@@ -161,6 +161,14 @@ def test_a_limit_ends_speech_and_usage_counts_the_codes(talker: Talker) -> None:
     assert event.usage.codes == len(voice.codes) == 21
 
 
+def test_a_short_reply_reserves_no_memory_for_a_long_speech(load: Load) -> None:
+    """Forty codes a word at most, where the request sets no limit."""
+    _, talker = load(kv_bytes=200 * 1024, block_tokens=8)
+    choice = Sampling(temperature=0.0, logit_bias={8292: -100, 8294: -100})
+    turn = Turn(sampling=Sampling(max_tokens=3), speech=Speech(voice="Ethan", sampling=choice))
+    assert len(spoken(talker, first_input(turn, reply=2, last=True)).codes) == 120
+
+
 def test_codes_leave_when_a_window_can_fire(talker: Talker) -> None:
     """The first message holds the first window's codes, the others end with blocks."""
     voice = spoken(talker, first_input(speech(max_tokens=50), reply=9, last=True))

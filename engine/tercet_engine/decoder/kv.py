@@ -71,11 +71,17 @@ class KVCache:
 
     def bind(self, blocks: tuple[int, ...]) -> int:
         """Give these blocks a seat: the name under which a step's spans refer to them."""
-        self._tables[self._free_seats[-1], : len(blocks)] = torch.tensor(blocks)
+        table = self._tables[self._free_seats[-1]]
+        table.fill_(blocks[0])  # where shorter turns are padded, they read their own memory
+        table[: len(blocks)] = torch.tensor(blocks)
         return self._free_seats.pop()
 
     def release(self, seat: int) -> None:
         self._free_seats.append(seat)
+
+    def wipe(self, seat: int) -> None:
+        """Forget what a failed turn wrote: a NaN would reach the next holder through masked keys."""
+        self.memory[:, list(set(self._tables[seat].tolist()))] = 0
 
     def plan_layout(self, spans: Sequence[Span]) -> Layout:
         """Layout of a step whose rows stand in the order of `spans` (see `order_spans`)."""

@@ -11,14 +11,18 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import torch
 from tercet_wire.messages import Sampling, StageFailure
 
 from tercet_engine.stage import StageError
 
-_SHORT_LIST = 1024
+_SHORT_LIST: Final = 1024
 """Candidates looked at first where only top-p bounds them; a full sort follows if their mass is too small."""
+
+_COLDEST: Final = 1e-5
+"""Temperatures down to here are greedy: scores divided by less would leave the range of numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +65,7 @@ def resolve_choice(
 
     return Choice(
         temperature=given(sampling.temperature, defaults.temperature),
-        top_k=int(given(sampling.top_k, defaults.top_k)),
+        top_k=max(0, int(given(sampling.top_k, defaults.top_k))),
         top_p=given(sampling.top_p, defaults.top_p),
         repetition_penalty=given(sampling.repetition_penalty, defaults.repetition_penalty),
         presence_penalty=sampling.presence_penalty,
@@ -150,7 +154,7 @@ def pick(logits: torch.Tensor, pickers: Sequence[Picker]) -> list[Picked | None]
     _penalise(logits, pickers)
     _shift(logits, pickers)
     peaks, best = (column.tolist() for column in logits.max(-1))
-    sampled = [row for row, picker in enumerate(pickers) if picker.choice.temperature > 0]
+    sampled = [row for row, picker in enumerate(pickers) if picker.choice.temperature > _COLDEST]
     for row, token in zip(sampled, _sample(logits, pickers, sampled), strict=True):
         best[row] = token
     picked: list[Picked | None] = []
