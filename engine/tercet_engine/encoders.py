@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
-from accelerate import init_empty_weights  # type: ignore[import-untyped]  # it has no annotations
+from accelerate import init_empty_weights
 from torch import Tensor, nn
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import (
     Qwen2_5OmniAudioEncoder,
