@@ -19,6 +19,7 @@ from tercet_cli.servers import Server
 from tercet_cli.sources import resolve_source
 
 from bench.product import MODEL, Product, serve
+from bench.progress import say
 from bench.reports import Claim, Report
 from bench.transformers_peer import PeerRun, TransformersPeer
 from bench.workload import Workload, read_workload
@@ -45,23 +46,36 @@ def run(cache: Path, *, rounds: int, text_tokens: int) -> Report:
     workload = read_workload(checkpoint, text_tokens)
     peer = TransformersPeer(checkpoint, threads=os.cpu_count() or 1)
     with serve(cache) as product:
-        _ask(product.server, workload, at_once=AT_ONCE, requests=AT_ONCE)
-        peer.speak(Workload(text_tokens=8, end_tokens=workload.end_tokens), turns=1)
-        measured = [_measure_round(product, peer, workload) for _ in range(rounds)]
+        say("warm-up")
+        short = Workload(text_tokens=8, end_tokens=workload.end_tokens)
+        _ask(product.server, short, at_once=AT_ONCE, requests=AT_ONCE)
+        peer.speak(short, turns=1)
+        measured = []
+        for number in range(rounds):
+            say(f"round {number + 1} of {rounds}")
+            measured.append(_measure_round(product, peer, workload))
         rss_bytes = product.gateway_cost().rss_bytes
     return judge(measured, gateway_rss_bytes=rss_bytes)
 
 
 def _measure_round(product: Product, peer: TransformersPeer, workload: Workload) -> Round:
     single = _ask(product.server, workload, at_once=1, requests=SINGLES)
+    say(f"  Tercet, one turn: {_times(single.wall_s, single.audio_s)}")
     peer_single = peer.speak(workload, turns=1)
+    say(f"  transformers, one turn: {_times(peer_single.wall_s, peer_single.audio_s)}")
     before = product.gateway_cost().cpu_s
     many = _ask(product.server, workload, at_once=AT_ONCE, requests=AT_ONCE)
     gateway_cpu_s = product.gateway_cost().cpu_s - before
+    say(f"  Tercet, {AT_ONCE} at once: {_times(many.wall_s, many.audio_s)}")
     peer_many = peer.speak(workload, turns=AT_ONCE)
+    say(f"  transformers, batch of {AT_ONCE}: {_times(peer_many.wall_s, peer_many.audio_s)}")
     return Round(
         single=single, peer_single=peer_single, many=many, peer_many=peer_many, gateway_cpu_s=gateway_cpu_s
     )
+
+
+def _times(wall_s: float, audio_s: float) -> str:
+    return f"{audio_s:.1f} s of sound in {wall_s:.1f} s"
 
 
 def _ask(server: Server, workload: Workload, *, at_once: int, requests: int) -> Run:

@@ -40,6 +40,7 @@ from tercet_wire.names import Stage
 from tercet_wire.settings import StageSettings
 
 from bench.product import BENCH_YAML, MODEL, Product, serve
+from bench.progress import say
 from bench.reports import Claim, Report
 from bench.workload import Workload, read_workload
 
@@ -110,8 +111,12 @@ def run(cache: Path, *, rounds: int, text_tokens: int) -> Report:
     with ExitStack() as stack:
         product = stack.enter_context(serve(cache))
         engines = _load(checkpoint, stack)
+        say("warm-up")
         _measure_round(product, engines, workload)
-        measured = [_measure_round(product, engines, workload) for _ in range(rounds)]
+        measured = []
+        for number in range(rounds):
+            say(f"round {number + 1} of {rounds}")
+            measured.append(_measure_round(product, engines, workload))
     return judge(measured)
 
 
