@@ -147,6 +147,7 @@ def _build_stage(
     facts = ThinkerFacts(
         context=context,
         flush_s=settings.flush_s,
+        window=settings.window,
         end_tokens=checkpoint.end_tokens,
         tokens=TokenBytes(prompter.tokenizer),
         embed=lambda prepared: encoders.embed(prepared, embed_tokens),

@@ -1,8 +1,8 @@
 """One turn in the thinker: its prompt, the tokens it says, and the messages they go out in.
 
 Made by `thinker.ThinkerStage`, driven by the step loop. The first token's message leaves at once, with
-the states of the prompt; so does the second's, which brings the first reply state, with which speech
-begins. After that tokens are gathered for `flush_s`.
+the states of the prompt; so do those with the states that the first window of speech waits for, as each
+would delay the first sound. After that tokens are gathered for `flush_s`.
 """
 
 from collections import deque
@@ -13,7 +13,8 @@ from functools import partial
 from typing import Any, Final, Literal
 
 import torch
-from tercet_wire.messages import StageEvent, StageFailure, TokenLogprob, TopLogprob, Turn, Usage
+from tercet_wire.messages import Speech, StageEvent, StageFailure, TokenLogprob, TopLogprob, Turn, Usage
+from tercet_wire.settings import WindowSettings
 
 from tercet_engine.decoder.reply import Outlet
 from tercet_engine.decoder.sampling import Choice, Picked, Picker
@@ -32,6 +33,7 @@ class ThinkerFacts:
     context: int
     """Most tokens of a turn, prompt and reply."""
     flush_s: float
+    window: WindowSettings
     end_tokens: frozenset[int]
     tokens: TokenBytes
     embed: Callable[[Prepared], Prompt]
@@ -65,6 +67,7 @@ class ThinkerReply:
         self._draft = _Draft()
         self._messages = 0
         self._sent_s = 0.0
+        self._urgent = _count_urgent_states(turn.speech, facts.window)
         self._prompt_states: list[torch.Tensor] = []
         self._reply_states: deque[torch.Tensor] = deque()  # of tokens fed back, not yet sent
         self._handed = 0  # reply states that were sent
@@ -163,10 +166,12 @@ class ThinkerReply:
             self._finish("stop")
         elif self._said == self._wanted:
             self._finish("length")
-        elif self._messages < _MESSAGES_AT_ONCE or self._is_due():
+        elif self._is_due():
             self._send(StageEvent(logprobs=tuple(self._draft.logprobs), load=self._outlet.load()), last=False)
 
     def _is_due(self) -> bool:
+        if self._messages < _MESSAGES_AT_ONCE or self._handed < self._urgent:
+            return True
         return self._outlet.clock() - self._sent_s >= self._facts.flush_s
 
     def _finish(self, reason: Literal["stop", "length"]) -> None:
@@ -232,6 +237,14 @@ class ThinkerReply:
         if self._job is not None:
             self._job.cancel()
             self._job = None
+
+
+def _count_urgent_states(speech: Speech | None, window: WindowSettings) -> int:
+    """Reply states that the first window waits for; one makes one code."""
+    if speech is None:
+        return 0
+    window = speech.window or window
+    return window.first_codes if window.mode == "stream" else 0
 
 
 @dataclass(slots=True)

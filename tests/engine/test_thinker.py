@@ -10,9 +10,9 @@ from tercet_engine.checkpoint import Checkpoint
 from tercet_engine.decoder.sampling import Defaults
 from tercet_engine.stage import ThinkerInput
 from tercet_engine.thinker import load_thinker, read_defaults
-from tercet_wire.messages import ChatMessage, Sampling, TextPart, Turn
+from tercet_wire.messages import ChatMessage, Sampling, Speech, TextPart, Turn
 from tercet_wire.names import Stage
-from tercet_wire.settings import StageSettings
+from tercet_wire.settings import StageSettings, WindowSettings
 
 from tests.engine.conversing import GREEDY, Thinker, Thought, think, turn_of
 from tests.engine.listeners import WAIT_S
@@ -127,10 +127,22 @@ def test_a_turn_of_text_carries_no_states(load: Load) -> None:
     assert thought.outputs[-1].last
 
 
-@pytest.mark.parametrize(("flush_s", "expected"), [(0.0, 12), (1000.0, 3)])
-def test_tokens_are_gathered_after_the_second(load: Load, flush_s: float, expected: int) -> None:
-    """Two messages at once, one for all that follow within the time, or one each."""
-    turn = turn_of(QUESTION, sampling=GREEDY.model_copy(update={"max_tokens": 12}))
+@pytest.mark.parametrize(
+    ("flush_s", "speech", "expected"),
+    [
+        (0.0, None, 12),
+        (1000.0, None, 3),
+        (1000.0, Speech(voice="Chelsie"), 10),
+        (1000.0, Speech(voice="Chelsie", window=WindowSettings(first_codes=4)), 6),
+        (1000.0, Speech(voice="Chelsie", window=WindowSettings(mode="whole")), 3),
+    ],
+)
+def test_tokens_are_gathered_once_none_is_waited_for(
+    load: Load, flush_s: float, speech: Speech | None, expected: int
+) -> None:
+    """Two messages at once, or a state for each code of the first window; one for all that follow in time."""
+    sampling = GREEDY.model_copy(update={"max_tokens": 12})
+    turn = turn_of(QUESTION, sampling=sampling).model_copy(update={"speech": speech})
     assert len(finished(load(flush_s=flush_s), turn=turn).outputs) == expected
 
 

@@ -59,5 +59,6 @@ class StageSettings(BaseModel):
     chunk_tokens: int = Field(default=256, ge=1)
     """Most prompt tokens in one step, so that running turns are not held up."""
     flush_s: float = Field(default=0.04, ge=0)
-    """The thinker gathers tokens this long before it sends a message (never the first two)."""
+    """The thinker gathers tokens this long before it sends a message (never the first two, nor those that
+    the first window of speech waits for)."""
     window: WindowSettings = WindowSettings()
