@@ -8,6 +8,7 @@ from typing import Final
 import uvicorn
 
 from tercet_gateway.app import create_app
+from tercet_gateway.connections import KEEP_ALIVE_S, BoundedHttp
 from tercet_gateway.logs import log_event
 from tercet_gateway.metrics import Metrics
 from tercet_gateway.settings import Settings
@@ -24,11 +25,11 @@ def serve(settings: Settings) -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=BoundedHttp,
         access_log=False,
         log_config=None,
         server_header=False,
-        timeout_keep_alive=75,  # longer than load balancers keep a connection
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=settings.timeouts.drain_s,
     )
     gc.freeze()  # what start-up made lives for ever; the collector need not look at it again

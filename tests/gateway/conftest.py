@@ -11,6 +11,7 @@ import pytest
 import uvicorn
 from openai import AsyncOpenAI
 from tercet_gateway.app import create_app
+from tercet_gateway.connections import BoundedHttp
 from tercet_gateway.metrics import Metrics
 from tercet_gateway.settings import Deployment, Endpoints, Limits, Settings, Timeouts
 
@@ -44,10 +45,13 @@ def build_settings(
 
 
 @asynccontextmanager
-async def serve_gateway(settings: Settings) -> AsyncIterator[Gateway]:
+async def serve_gateway(
+    settings: Settings, *, http: type[BoundedHttp] = BoundedHttp
+) -> AsyncIterator[Gateway]:
     metrics = Metrics()
     config = uvicorn.Config(
         create_app(settings, metrics),
+        http=http,
         log_config=None,
         access_log=False,
         lifespan="on",
@@ -61,8 +65,8 @@ async def serve_gateway(settings: Settings) -> AsyncIterator[Gateway]:
         await server.startup(sockets=[listener])
         url = f"http://127.0.0.1:{port}"
         sdk = AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=20)
-        async with sdk, httpx.AsyncClient(base_url=url, timeout=20, trust_env=False) as http:
-            yield Gateway(port, metrics, sdk, http)
+        async with sdk, httpx.AsyncClient(base_url=url, timeout=20, trust_env=False) as client:
+            yield Gateway(port, metrics, sdk, client)
         await server.shutdown(sockets=[listener])
 
 
