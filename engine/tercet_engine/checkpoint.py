@@ -6,7 +6,8 @@ read. Knows nothing of devices, stages or prompts.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -17,6 +18,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 from transformers import Qwen2_5OmniConfig
+from transformers.utils import logging as hf_logging
 
 from tercet_engine.tensor_files import TensorFileError, read_tensor_names
 
@@ -163,7 +165,8 @@ class _Inspection:
             )
             return None
         try:
-            return Qwen2_5OmniConfig.from_dict(content)
+            with _without_notices():
+                return Qwen2_5OmniConfig.from_dict(content)
         except (KeyError, TypeError, ValueError) as error:
             self.problems.append(f"config.json: {error}")
             return None
@@ -208,6 +211,17 @@ class _Inspection:
         for names in _ALTERNATIVES:
             if not any((self.folder / name).exists() for name in names):
                 self.problems.append(f"{' or '.join(names)}: missing")
+
+
+@contextmanager
+def _without_notices() -> Iterator[None]:
+    """transformers warns of the thinker tokens in the published talker config, beyond that vocabulary."""
+    level = hf_logging.get_verbosity()
+    hf_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(level)
 
 
 def _end_token_ids(config: Qwen2_5OmniConfig, generation: Mapping[str, Any]) -> int | list[int]:

@@ -45,20 +45,20 @@ CASES = {
     "the first window is a part of a block, the second its rest": Case(
         settings=PLAIN,
         fired_at=[8, 12, 24, 36, 48, 60, 60],
-        sent_until=[8, 12, 36, 60, 84, 108, 120],
+        sent_until=[8, 16, 40, 64, 88, 112, 120],
     ),
     "a whole block first": Case(
         settings=WindowSettings(first_codes=12),
         fired_at=[12, 24, 36, 48, 60, 60],
-        sent_until=[16, 36, 60, 84, 108, 120],
+        sent_until=[16, 40, 64, 88, 112, 120],
     ),
     "two blocks a window after the first block": Case(
-        settings=WindowSettings(blocks=2), fired_at=[8, 12, 36, 60, 60], sent_until=[8, 12, 60, 108, 120]
+        settings=WindowSettings(blocks=2), fired_at=[8, 12, 36, 60, 60], sent_until=[8, 16, 64, 112, 120]
     ),
     "one and a half blocks first": Case(
         settings=WindowSettings(first_codes=18, blocks=2),
         fired_at=[18, 24, 48, 60],
-        sent_until=[28, 36, 84, 120],
+        sent_until=[28, 40, 88, 120],
     ),
     "the published setting waits for look-ahead and hears no frame without it": Case(
         settings=QWEN, fired_at=[36, 60, 60], sent_until=[48, 96, 120]
@@ -167,7 +167,7 @@ def test_a_reply_without_codes_has_one_empty_last_window(settings: WindowSetting
 def test_codes_that_were_decoded_are_not_decoded_again_for_the_end() -> None:
     """When the end comes without new codes, only the sound that waited for context is left."""
     *_, (_, window) = speak(PLAIN, 24)
-    assert (window.blocks, window.send_from, window.send_until) == (0, 36, 48)
+    assert (window.blocks, window.send_from, window.send_until) == (0, 40, 48)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ class WindowSettings(BaseModel):
     solver: Solver = "rk4"
     points: int = Field(default=10, ge=2, le=64)
     """Points of the solver's time grid; the reference uses rk4 with 10."""
-    overlap_frames: int = Field(default=12, ge=0, le=64)
+    overlap_frames: int = Field(default=8, ge=0, le=64)
     """Mel frames of context on each side of the vocoder's input, trimmed from its output."""
     first_overlap_frames: int = Field(default=8, ge=0, le=64)
     """The same on the right of the first window, where each frame delays the first sound by 10 ms."""

@@ -79,7 +79,7 @@ class SpeechSpec(SpecPart):
     look_ahead_blocks: int = Field(default=0, ge=0, le=4)
     solver: Solver = "rk4"
     points: int = Field(default=10, ge=2, le=64, description="Points of the solver's time grid.")
-    overlap_frames: int = Field(default=12, ge=0, le=64, description="Vocoder context, 10 ms each.")
+    overlap_frames: int = Field(default=8, ge=0, le=64, description="Vocoder context, 10 ms each.")
     first_overlap_frames: int = Field(default=8, ge=0, le=64)
 
     @model_validator(mode="after")

@@ -8,15 +8,17 @@ not measured.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch.nn import functional
-from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniRotaryEmbedding
 
 from tercet_engine.decoder.kv import Group, KVCache, Layout
 from tercet_engine.decoder.linear import Linear, build_linear
 from tercet_engine.decoder.shape import read_shape
+
+_SECTIONS: Final = (16, 24, 24)
+"""Of `mrope_section`, where a config leaves it out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,16 +101,19 @@ class _Rotary:
     """Multimodal rotary angles: each section of dimensions follows one of the three position rows."""
 
     def __init__(self, config: Any, device: torch.device) -> None:
-        reference = Qwen2_5OmniRotaryEmbedding(config)
-        self._frequencies = reference.inv_freq.to(device)  # (head_dim / 2,)
-        self._scale = float(reference.attention_scaling)
-        sections = [i % 3 for i, size in enumerate(reference.mrope_section) for _ in range(size)]
+        rope = config.rope_parameters
+        if rope["rope_type"] != "default":
+            raise ValueError(f"rope_type {rope['rope_type']!r} is not served, only 'default'")
+        dim = read_shape(config).head_dim
+        exponents = torch.arange(0, dim, 2, dtype=torch.float32) / dim
+        self._frequencies = (1.0 / rope["rope_theta"] ** exponents).to(device)  # (dim / 2,)
+        sections = [i % 3 for i, size in enumerate(rope.get("mrope_section", _SECTIONS)) for _ in range(size)]
         self._sections = torch.tensor(sections, device=device)
 
     def angles(self, positions: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
         """Cosines, and sines with the sign of the rotation, (rows, 1, head_dim)."""
         angle = positions[self._sections].T.float() * self._frequencies
-        cos, sin = angle.cos() * self._scale, angle.sin() * self._scale
+        cos, sin = angle.cos(), angle.sin()
         cos, sin = torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
         return cos.to(dtype)[:, None], sin.to(dtype)[:, None]
 
