@@ -44,7 +44,7 @@ FAULTS: dict[str, tuple[bytes, int]] = {
     ),
     "video without the sound asked for": (encode(clip(video(1.0)) | {"use_audio_in_video": True}), 400),
     "ten megabytes of words": (encode(ask_about(text="word " * 2_000_000)), 400),
-    "ten megabytes of brackets": (b'{"model": "demo", "messages": ' + b"[" * 10_000_000, 400),
+    "ten megabytes of brackets": (b'{"model": "demo", "messages": ' + b"[" * 10_000_000, 413),
     "ten megabytes of one unknown field": (encode(ask_about() | {"padding": "x" * 10_000_000}), 400),
     "not UTF-8": (encode(ask_about(text="caf.")).replace(b"caf.", b"caf\xe9"), 400),
     "half a character": (encode(ask_about(text="\ud800")), 400),

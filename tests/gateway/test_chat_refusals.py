@@ -111,7 +111,13 @@ async def test_refused_request(gateway: Gateway, triton: FakeTriton, case: str) 
 
 
 BODIES: dict[str, tuple[bytes, int, str]] = {
-    "ten megabytes of garbage": (b'{"a":' + b"[" * 10_000_000, 400, "invalid_json"),
+    "ten megabytes of garbage": (b'{"a":' + b"[" * 10_000_000, 413, "content_too_large"),
+    "ten megabytes of values": (
+        b'{"model": "m", "metadata": [' + b"[]," * 3_000_000 + b"0]}",
+        413,
+        "content_too_large",
+    ),
+    "deep in brackets": (b'{"a":' + b"[" * 90_000, 400, "invalid_json"),
     "a string without end": (b'"' + b"x" * 10_000_000, 400, "invalid_json"),
     "not UTF-8": (b'{"model": "\xff\xfe"}', 400, "invalid_json"),
     "nothing": (b"", 400, "invalid_json"),

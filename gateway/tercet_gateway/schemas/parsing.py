@@ -13,13 +13,24 @@ from tercet_gateway.errors import RequestError
 from tercet_gateway.schemas.chat import ChatRequest
 
 _OWN_CODES: Final = frozenset({"unsupported_parameter", "unsupported_value"})
+_MOST_VALUES: Final = 100_000
+"""In one body. A value of two bytes takes hundreds in memory, and parsing holds up every other turn."""
 
 
 def parse_chat_request(body: bytes) -> ChatRequest:
+    _check_values(body)
     try:
         return ChatRequest.model_validate_json(body)
     except ValidationError as error:
         raise _request_error(error.errors(include_url=False, include_input=False)[0]) from None
+
+
+def _check_values(body: bytes) -> None:
+    """Each value but the first has one of these marks before it; base64 has none, and words have few."""
+    if sum(body.count(mark) for mark in (b",", b"[", b"{")) > _MOST_VALUES:
+        raise RequestError(
+            f"The body may hold at most {_MOST_VALUES} values.", status=413, code="content_too_large"
+        )
 
 
 def _request_error(fault: ErrorDetails) -> RequestError:
