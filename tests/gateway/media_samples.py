@@ -42,6 +42,12 @@ def bomb_png(width: int = 30_000, height: int = 30_000) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
+def many_scans_jpeg(scans: int) -> bytes:
+    """A progressive JPEG whose last scan, a few bytes, comes again and again."""
+    data = save(Image.new("L", (40, 30), 128), "JPEG", progressive=True).removesuffix(b"\xff\xd9")
+    return data + data[data.rindex(b"\xff\xda") :] * scans + b"\xff\xd9"
+
+
 # --- sound -------------------------------------------------------------------------------------
 
 

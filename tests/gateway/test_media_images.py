@@ -121,3 +121,11 @@ def test_what_is_no_whole_picture_is_refused(name: str, data: bytes) -> None:
     with pytest.raises(MediaError) as caught:
         _decode(data)
     assert caught.value.code == "invalid_image", name
+
+
+def test_a_picture_of_endless_scans_is_refused() -> None:
+    """Each scan takes as long as the picture is large, and the decoder cannot be stopped between two."""
+    assert _decode(samples.many_scans_jpeg(50)).width == 40
+    with pytest.raises(MediaError, match="scans") as refused:
+        _decode(samples.many_scans_jpeg(501))
+    assert refused.value.code == "content_too_large"

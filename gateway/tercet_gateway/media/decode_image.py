@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, JpegImagePlugin
 
 from tercet_gateway.media.refusals import MediaError, too_large
 
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+_MAX_SCANS: Final = 500
+"""A progressive JPEG draws the whole picture once a scan. Ten are usual, and a scan needs but a few bytes."""
+_SCAN: Final = b"\xff\xda"
 _MAX_ASPECT: Final = 200
 """The processor takes no narrower pictures."""
 
@@ -54,6 +57,7 @@ def decode_picture(data: bytes, *, max_pixels: int, kept_pixels: int) -> Picture
             Image.open(io.BytesIO(data), formats=_FORMATS) as image,
         ):
             _check_size(image, max_pixels)
+            _check_scans(image, data)
             return _render(image, kept_pixels)
     except Image.DecompressionBombError as error:
         raise _too_many(max_pixels) from error
@@ -71,6 +75,12 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
         raise MediaError(
             f"The picture is more than {_MAX_ASPECT} times as long as it is wide.", "invalid_image"
         )
+
+
+def _check_scans(image: Image.Image, data: bytes) -> None:
+    """Pillow cannot be stopped once it decodes."""
+    if isinstance(image, JpegImagePlugin.JpegImageFile) and data.count(_SCAN) > _MAX_SCANS:
+        raise too_large(f"The picture may be drawn in at most {_MAX_SCANS} scans.")
 
 
 def _too_many(max_pixels: int) -> MediaError:
