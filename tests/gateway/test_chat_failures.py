@@ -119,6 +119,15 @@ async def test_turn_goes_to_a_replica_that_answers(triton: FakeTriton) -> None:
             assert response.status_code == 200
 
 
+async def test_proxy_of_the_environment_is_not_asked(
+    triton: FakeTriton, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It leads to the world outside, and replicas are neighbours."""
+    monkeypatch.setenv("http_proxy", f"http://{NOWHERE}")
+    async with serve_gateway(build_settings(triton.endpoint)) as gateway:
+        assert (await gateway.http.post("/v1/chat/completions", json=QUESTION)).status_code == 200
+
+
 async def test_turns_spread_over_the_replicas(triton: FakeTriton) -> None:
     """A turn goes to the replica that carries the fewest."""
     async with (

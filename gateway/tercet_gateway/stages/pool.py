@@ -29,6 +29,8 @@ _OPTIONS: Final = (
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.max_pings_without_data", 0),
+    # Replicas are neighbours; a proxy that the environment names is for the world outside.
+    ("grpc.enable_http_proxy", 0),
 )
 _REST_S: Final = 2.0
 """How long a replica is asked last that could not be reached or refused a turn."""
