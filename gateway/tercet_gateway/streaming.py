@@ -95,7 +95,8 @@ class EventStream:
                 async with asyncio.timeout(self._heartbeat_s):
                     await self._wake.wait()
             except TimeoutError:
-                self._ready.append(PING)
+                if not self._closed:  # else, in this very moment: what follows the end must not begin it
+                    self._ready.append(PING)
             self._wake.clear()
             await self._send_ready()
             if self._closed:
