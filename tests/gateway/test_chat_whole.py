@@ -1,17 +1,20 @@
 """Replies in one piece."""
 
+import asyncio
 import base64
+import gc
 import io
 import struct
 from typing import Any
 
 import av
 import pytest
+from tercet_gateway.schemas.chat import ChatRequest
 from tercet_wire.messages import TokenLogprob, TopLogprob
-from tercet_wire.names import Tensor
+from tercet_wire.names import Stage, Tensor
 
 from tests.gateway.conftest import MODEL, Gateway
-from tests.gateway.fake_triton import FakeTriton, Piece, pcm_of
+from tests.gateway.fake_triton import FakeTriton, Fault, Piece, pcm_of
 
 QUESTION: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
 
@@ -123,6 +126,18 @@ async def test_earlier_spoken_reply_is_known_by_its_id(gateway: Gateway, triton:
     assert response.status_code == 200
     said = triton.calls[0].turn().messages[-2]
     assert said.model_dump()["content"] == ({"type": "text", "text": "Hello you"},)
+
+
+async def test_media_are_let_go_once_the_thinker_has_them(gateway: Gateway, triton: FakeTriton) -> None:
+    """A turn goes on for minutes, and a request may weigh as much as a video."""
+    triton.faults[Stage.THINKER] = Fault(after=1)
+    text = "word " * 100_000
+    asking = asyncio.create_task(
+        gateway.sdk.chat.completions.create(**{**QUESTION, "messages": [{"role": "user", "content": text}]})
+    )
+    await triton.wait_for(Stage.THINKER)
+    assert not [each for each in gc.get_objects() if isinstance(each, ChatRequest)]
+    asking.cancel()
 
 
 async def test_sound_of_the_caller_reaches_the_thinker(gateway: Gateway, triton: FakeTriton) -> None:

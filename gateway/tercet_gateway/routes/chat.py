@@ -41,8 +41,8 @@ class ChatCompletions:
         services: Services = scope["app"].state.services
         client = Client(scope, receive)
         with services.admission.admit():
-            request = await _read_request(services, client)
-            reply = await _prepare(services, client, request, received_s)
+            # No name for the request here: its media would stay in memory for as long as the turn goes on.
+            reply = await _prepare(services, client, await _read_request(services, client), received_s)
             if reply.order.stream:
                 await _stream(services, reply, send)
             else:
