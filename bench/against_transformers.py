@@ -18,7 +18,7 @@ from tercet_cli.measuring import Run, measure_run
 from tercet_cli.servers import Server
 from tercet_cli.sources import resolve_source
 
-from bench.product import MODEL, Product, serve
+from bench.product import MODEL, Product, ProductError, serve
 from bench.progress import say
 from bench.reports import Claim, Report
 from bench.transformers_peer import PeerRun, TransformersPeer
@@ -81,7 +81,7 @@ def _times(wall_s: float, audio_s: float) -> str:
 def _ask(server: Server, workload: Workload, *, at_once: int, requests: int) -> Run:
     run = asyncio.run(measure_run(server, workload.request(MODEL), at_once=at_once, requests=requests))
     if run.failures:
-        raise RuntimeError(f"{len(run.failures)} turns failed, the first: {run.failures[0]}")
+        raise ProductError(f"{len(run.failures)} turns failed, the first: {run.failures[0]}")
     return run
 
 

@@ -26,7 +26,7 @@ STOP_S: Final = 60.0
 
 
 class ProductError(Exception):
-    """`tercet up` did not come up; the text ends with what it printed."""
+    """`tercet up` did not come up, with what it printed; or turns failed, with the first reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

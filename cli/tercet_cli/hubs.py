@@ -125,11 +125,11 @@ def _unreachable(source: str, variable: str) -> SourceError:
 def storage_error(source: str, cache: Path, error: OSError) -> SourceError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return SourceError(
-            f"{source}: no space left in {cache}: free some or name another folder with --cache; "
-            "the download goes on where it stopped"
+            f"{source}: no space left in {cache}: free some or choose another cache folder, then run the "
+            "same command again; it goes on where it stopped"
         )
     return SourceError(
-        f"{source}: cannot write to {cache}: {error.strerror or error}: name another folder with --cache"
+        f"{source}: cannot write to {cache}: {error.strerror or error}: choose another cache folder"
     )
 
 

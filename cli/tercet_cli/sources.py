@@ -56,7 +56,7 @@ def _writable(cache_root: Path) -> Path:
         cache_root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SourceError(
-            f"the cache folder {cache_root} cannot be made: {error.strerror}: name another with --cache"
+            f"the cache folder {cache_root} cannot be made: {error.strerror}: choose another"
         ) from error
     return cache_root
 

@@ -71,7 +71,7 @@ def gateway() -> Iterator[PaperGateway]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         paper.url = f"http://127.0.0.1:{server.server_port}"
-        thread = Thread(target=server.serve_forever)
+        thread = Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield paper
         server.shutdown()

@@ -93,9 +93,9 @@ def test_a_source_that_cannot_be_had_says_what_to_do(source: str, words: str, tm
 
 
 def test_a_cache_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    """With the option that names another."""
+    """With the reason."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(SourceError, match="--cache"):
+    with pytest.raises(SourceError, match="Not a directory: choose another"):
         resolve_source("demo://tiny", cache_root=tmp_path / "file" / "models")
 
 
