@@ -215,7 +215,7 @@ class _Inspection:
 
 @contextmanager
 def _without_notices() -> Iterator[None]:
-    """transformers warns of the thinker tokens in the published talker config, beyond that vocabulary."""
+    """Transformers warns of the thinker tokens in the published talker config, beyond that vocabulary."""
     level = hf_logging.get_verbosity()
     hf_logging.set_verbosity_error()
     try:
