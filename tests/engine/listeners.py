@@ -5,7 +5,7 @@ from typing import Generic, TypeVar
 
 from tercet_wire.messages import StageFailure
 
-WAIT_S = 60
+WAIT_S = 120
 
 Output = TypeVar("Output")
 
