@@ -6,6 +6,7 @@ module adds what a machine without Kubernetes must decide: ports, folders, GPUs,
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -81,7 +82,7 @@ class LocalServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Folders:
-    """`run` holds the settings and logs of this run."""
+    """`model_repository` holds all the models there are, `run` the settings and logs of this run."""
 
     model_repository: Path
     run: Path
@@ -109,7 +110,7 @@ def plan_servers(
     for (plan, replica), gpus in zip(plans, visible, strict=True):
         name = f"{plan.name}-{replica}"
         place = Place(
-            model_repository=str(folders.model_repository),
+            model_repository=str(folders.run / name / "models"),
             backend_directory=str(triton.backend_directory),
             settings_directory=str(folders.run / name),
             address=LOOPBACK,
@@ -141,13 +142,14 @@ def plan_gateway(folders: Folders) -> Command:
 def write_files(
     deployment: OmniDeployment, servers: list[LocalServer], address: GatewayAddress, folders: Folders
 ) -> None:
-    """The settings that the processes read, and empty logs."""
+    """The settings and models that the processes read, and empty logs."""
     folders.run.mkdir(parents=True, exist_ok=True)
     for server in servers:
         folder = Path(server.place.settings_directory)
         folder.mkdir(exist_ok=True)
         for name, text in build_settings_files(server.plan).items():
             (folder / name).write_text(text)
+        _link_models(server, folders.model_repository)
     settings = build_gateway_settings(
         {deployment.metadata.name: (deployment, _collect_endpoints(servers))},
         host=address.host,
@@ -158,6 +160,15 @@ def write_files(
     (folders.run / "gateway.json").write_text(json.dumps(settings, indent=2))
     for command in [*(server.command for server in servers), plan_gateway(folders)]:
         command.log_path.write_bytes(b"")
+
+
+def _link_models(server: LocalServer, source: Path) -> None:
+    """Anew, since an earlier run may have had other models in the same folder."""
+    target = Path(server.place.model_repository)
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir()
+    for model in server.plan.models:
+        (target / model).symlink_to(source / model)
 
 
 def _collect_endpoints(servers: list[LocalServer]) -> Mapping[Stage, list[str]]:

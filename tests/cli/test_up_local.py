@@ -63,6 +63,24 @@ def test_the_files_are_what_gateway_and_stages_read(
             assert StageSettings.model_validate(json.loads(text)).checkpoint == "/checkpoint"
 
 
+@pytest.mark.parametrize(
+    ("layout", "names"),
+    [("Colocated", ["code2wav", "omni", "talker", "thinker"]), ("Disaggregated", ["talker"])],
+)
+def test_each_server_finds_its_own_models_and_no_others(
+    tmp_path: Path, layout: str, names: list[str]
+) -> None:
+    """Triton loads all it finds; a second run in the same folder finds the first one's links."""
+    folders = Folders(model_repository=find_model_repository(), run=tmp_path)
+    for _ in range(2):
+        servers = plan_servers(deploy(layout), Path("/c"), TRITON, folders)
+        write_files(deploy(layout), servers, ADDRESS, folders)
+    (server,) = (each for each in servers if Stage.TALKER in each.plan.models)
+    repository = Path(server.place.model_repository)
+    assert sorted(path.name for path in repository.iterdir()) == names
+    assert all((repository / name / "config.pbtxt").is_file() for name in names)
+
+
 def test_servers_never_share_a_port(tmp_path: Path) -> None:
     """Three ports each, all different."""
     folders = Folders(model_repository=Path("/models"), run=tmp_path)

@@ -20,7 +20,8 @@ def tritons(launcher: int) -> list[psutil.Process]:
 
 def find_server(served: Served, stage: str) -> psutil.Process:
     """The Triton server that hosts this stage."""
-    (server,) = (each for each in tritons(served.process.pid) if f"--load-model={stage}" in each.cmdline())
+    _, _, port = served.triton[stage][0].rpartition(":")
+    (server,) = (each for each in tritons(served.process.pid) if f"--grpc-port={port}" in each.cmdline())
     return server
 
 

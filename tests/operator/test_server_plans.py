@@ -150,12 +150,12 @@ def test_what_no_server_can_be_is_refused_by_name(layout: str, stages: dict[str,
         plan(deploy(layout, **stages))
 
 
-def test_arguments_load_the_stage_and_listen_where_told() -> None:
-    """Only the models of the plan, since the repository holds all of them."""
+def test_arguments_name_the_place_and_let_nobody_load_models() -> None:
+    """A model is code, so the repository as it is at the start is all that a server ever runs."""
     (thinker, *_) = plan(deploy(thinker=ONE_GPU | {"maxTurns": 4, "queueTurns": 6}))
     arguments = build_arguments(thinker, PLACE)
-    assert [each for each in arguments if each.startswith("--load-model")] == ["--load-model=thinker"]
     assert {
+        "--model-control-mode=none",
         "--model-repository=/models",
         "--backend-directory=/backends",
         "--http-port=8100",

@@ -60,6 +60,7 @@ class Place:
     """Where a server runs: its folders and ports, in a pod or on this machine."""
 
     model_repository: str
+    """Holds the models of the server and no others, since Triton loads all that it finds."""
     backend_directory: str
     settings_directory: str
     address: str = "0.0.0.0"  # noqa: S104  # a pod's probes and its gateway come from outside
@@ -81,8 +82,8 @@ def build_arguments(server: ServerPlan, place: Place) -> tuple[str, ...]:
     return (
         f"--model-repository={place.model_repository}",
         f"--backend-directory={place.backend_directory}",
-        "--model-control-mode=explicit",
-        *(f"--load-model={model}" for model in server.models),
+        # Whoever may load a model may run code here: what the folder holds is all there ever is.
+        "--model-control-mode=none",
         # The configurations are whole; completing them would start every stage's process twice.
         "--disable-auto-complete-config",
         f"--http-address={place.address}",
