@@ -13,11 +13,22 @@ from tests.e2e.served import Served
 
 STORY = {**ask_about(text="Tell me a story."), **ENDLESS, **SPOKEN}
 
+ATTEMPTS = 10
+
 
 async def test_speech_begins_before_the_text_is_written(sdk: AsyncOpenAI) -> None:
-    """The tiny thinker writes 600 tokens a second; a long reply gives speech the time to begin."""
+    """A long reply, since the tiny thinker writes 600 tokens a second and nobody speaks as fast."""
     reply = await hear(sdk, STORY | {"max_tokens": 240}, until=lambda reply: "AT" in reply.order)
     assert "AT" in reply.order
+
+
+async def test_sixty_tokens_leave_time_to_begin_to_speak(sdk: AsyncOpenAI) -> None:
+    """Even at that speed, which one attempt on a busy machine need not show."""
+    for _ in range(ATTEMPTS):
+        reply = await hear(sdk, STORY | {"max_tokens": 60})
+        if "AT" in reply.order:
+            return
+    pytest.fail(f"in none of {ATTEMPTS} replies did speech begin before the last words: {reply.order}")
 
 
 async def test_sound_comes_in_groups_of_three_samples(sdk: AsyncOpenAI) -> None:
