@@ -7,9 +7,11 @@ the environment. `tercet up` and the operator write the file.
 from pathlib import Path
 from typing import Self
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 from tercet_wire.names import GATEWAY_METRICS_PORT, GATEWAY_PORT, Stage
+
+from tercet_gateway.media.addresses import parse_allowed_hosts
 
 _STRICT = ConfigDict(extra="forbid")
 
@@ -102,6 +104,12 @@ class MediaLimits:
     fetch_s: float = Field(default=20.0, gt=0)
     """From the first lookup to the last byte of one URL."""
     decode_s: float = Field(default=30.0, gt=0)
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts_can_be_read(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        parse_allowed_hosts(hosts)
+        return hosts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)

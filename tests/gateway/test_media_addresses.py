@@ -1,5 +1,7 @@
 """Where a media URL may point: tables of hostile URLs and addresses."""
 
+import re
+
 import pytest
 from tercet_gateway.media.addresses import check_url, is_numeric, is_public, parse_allowed_hosts
 from tercet_gateway.media.refusals import MediaError
@@ -104,11 +106,12 @@ def test_a_redirect_elsewhere_is_refused(location: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "entry", ["", "ftp://a.example", "https://a.example/path", "https://u@a.example", "a b"]
+    "entry",
+    ["", "ftp://a.example", "https://a.example/path", "https://u@a.example", "a b", "*.a.example", "a:99999"],
 )
 def test_a_wrong_entry_stops_the_start(entry: str) -> None:
     """The message holds the entry."""
-    with pytest.raises(ValueError, match=r"host|Host|URL"):
+    with pytest.raises(ValueError, match=re.escape(repr(entry))):
         parse_allowed_hosts([entry])
 
 

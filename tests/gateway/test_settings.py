@@ -30,6 +30,14 @@ FAULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
         {"deployments": [{**DEPLOYMENT, "voice": "Bob"}]},
         ["deployments.0", "'Bob'"],
     ),
+    "media hosts that are none": (
+        {"deployments": [DEPLOYMENT], "media": {"allowed_hosts": ["cdn.example.com", "ftp://files"]}},
+        ["media.allowed_hosts", "'ftp://files'"],
+    ),
+    "a media host with a path": (
+        {"deployments": [DEPLOYMENT], "media": {"allowed_hosts": ["cdn.example.com/pictures"]}},
+        ["media.allowed_hosts", "'cdn.example.com/pictures'"],
+    ),
     "one model twice": ({"deployments": [DEPLOYMENT, DEPLOYMENT]}, ["same model"]),
 }
 

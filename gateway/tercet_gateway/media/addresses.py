@@ -37,8 +37,12 @@ def parse_allowed_hosts(entries: Iterable[str]) -> frozenset[Origin]:
 
 
 def _allowed_origin(entry: str) -> Origin:
-    url = URL(entry if "://" in entry else f"https://{entry}")
-    if url.scheme not in _SCHEMES or url != url.origin() or any(map(_is_ambiguous, entry)):
+    try:
+        url = URL(entry if "://" in entry else f"https://{entry}")
+        is_origin = url.scheme in _SCHEMES and url == url.origin()
+    except ValueError:
+        is_origin = False
+    if not is_origin or "*" in entry or any(map(_is_ambiguous, entry)):
         raise ValueError(f"allowed media host {entry!r} is not of the form host, host:port or http://host")
     return _origin_of(url)
 

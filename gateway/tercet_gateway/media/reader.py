@@ -81,7 +81,7 @@ class _Shares:
 
 
 class MediaReader:
-    """`resolver` looks names up; tests give their own. ValueError: the settings' allowed hosts are wrong."""
+    """`resolver` looks names up; tests give their own."""
 
     def __init__(self, limits: MediaLimits, *, resolver: AbstractResolver | None = None) -> None:
         self._limits = limits
