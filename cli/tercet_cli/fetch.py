@@ -1,6 +1,7 @@
 """`tercet fetch`: bring a model here and print its folder.
 
-Only the folder goes to stdout, so that scripts can take it; progress goes to stderr.
+Only the folder and, if asked for, the voices go to stdout, so that scripts can take them; progress goes to
+stderr.
 """
 
 from pathlib import Path
@@ -20,6 +21,8 @@ def fetch(
     cache: Annotated[
         Path, typer.Option(envvar="TERCET_CACHE", help="Where models are kept.")
     ] = DEFAULT_CACHE,
+    *,
+    voices: Annotated[bool, typer.Option("--voices", help="Print its voices too, one a line.")] = False,
 ) -> None:
     """Download a model (or make a demo one), check it, and print its folder."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
@@ -35,3 +38,12 @@ def fetch(
     finally:
         bars.stop()
     typer.echo(folder)
+    if voices:
+        for voice in _list_voices(folder):
+            typer.echo(voice)
+
+
+def _list_voices(folder: Path) -> list[str]:
+    from tercet_engine.checkpoint import open_checkpoint  # noqa: PLC0415  # imports torch
+
+    return list(open_checkpoint(folder).speakers)

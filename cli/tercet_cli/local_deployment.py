@@ -8,12 +8,12 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from tercet_operator.resources.gateway import build_gateway_settings
+from tercet_operator.resources.gateway import Serving, build_gateway_settings
 from tercet_operator.resources.triton import (
     EXIT_TIMEOUT_S,
     Place,
@@ -140,7 +140,13 @@ def plan_gateway(folders: Folders) -> Command:
 
 
 def write_files(
-    deployment: OmniDeployment, servers: list[LocalServer], address: GatewayAddress, folders: Folders
+    deployment: OmniDeployment,
+    servers: list[LocalServer],
+    address: GatewayAddress,
+    folders: Folders,
+    *,
+    voices: Sequence[str] = (),
+    media_hosts: Sequence[str] = (),
 ) -> None:
     """The settings and models that the processes read, and empty logs."""
     folders.run.mkdir(parents=True, exist_ok=True)
@@ -150,12 +156,14 @@ def write_files(
         for name, text in build_settings_files(server.plan).items():
             (folder / name).write_text(text)
         _link_models(server, folders.model_repository)
+    serving = Serving(deployment=deployment, endpoints=_collect_endpoints(servers), voices=voices)
     settings = build_gateway_settings(
-        {deployment.metadata.name: (deployment, _collect_endpoints(servers))},
+        {deployment.metadata.name: serving},
         host=address.host,
         port=address.port,
         metrics_port=address.metrics_port,
         drain_s=DRAIN_S,
+        media_hosts=media_hosts,
     )
     (folders.run / "gateway.json").write_text(json.dumps(settings, indent=2))
     for command in [*(server.command for server in servers), plan_gateway(folders)]:

@@ -43,6 +43,15 @@ class _Request:
     address: GatewayAddress
     folders: Folders
     model_cache: Path
+    media_hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Model:
+    """What `tercet fetch` says of a checkpoint."""
+
+    folder: Path
+    voices: tuple[str, ...]
 
 
 def up(
@@ -59,6 +68,10 @@ def up(
     log_dir: Annotated[
         Path | None, typer.Option(help="Logs and settings. Default: up/NAME-PORT in the cache folder.")
     ] = None,
+    media_host: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST", help="Where media URLs may point (again for more). Default: nowhere."),
+    ] = None,
 ) -> None:
     """Serve a deployment on this machine: Triton with the three stages, and the gateway."""
     deployment = read_deployment(file)
@@ -70,7 +83,11 @@ def up(
     run_folder = log_dir or DEFAULT_CACHE / "up" / f"{deployment.metadata.name}-{address.port}"
     folders = Folders(model_repository=find_model_repository(), run=run_folder.resolve())
     request = _Request(
-        deployment=deployment, address=address, folders=folders, model_cache=model_cache.resolve()
+        deployment=deployment,
+        address=address,
+        folders=folders,
+        model_cache=model_cache.resolve(),
+        media_hosts=tuple(media_host or ()),
     )
     try:
         asyncio.run(_serve_until_stopped(request))
@@ -93,12 +110,20 @@ async def _serve_until_stopped(request: _Request) -> None:
 async def _serve(request: _Request) -> None:
     triton = prepare_triton(DEFAULT_CACHE)
     typer.echo(f"Getting {request.deployment.spec.model.source}")
-    checkpoint = await _fetch(request.deployment.spec.model, request.model_cache)
+    model = await _fetch(request.deployment.spec.model, request.model_cache)
+    _check_voice(request.deployment.spec.speech.voice, model)
     try:
-        servers = plan_servers(request.deployment, checkpoint, triton, request.folders)
+        servers = plan_servers(request.deployment, model.folder, triton, request.folders)
     except PlanError as error:
         raise CommandError(str(error)) from error
-    write_files(request.deployment, servers, request.address, request.folders)
+    write_files(
+        request.deployment,
+        servers,
+        request.address,
+        request.folders,
+        voices=model.voices,
+        media_hosts=request.media_hosts,
+    )
     await _run(request, servers)
 
 
@@ -122,16 +147,24 @@ def _start(group: asyncio.TaskGroup, command: Command, ready: asyncio.Event) -> 
     group.create_task(keep_running(command, ready=ready, report=typer.echo))
 
 
-async def _fetch(model: ModelSpec, cache: Path) -> Path:
+async def _fetch(model: ModelSpec, cache: Path) -> _Model:
     """In a process of its own, since it loads torch, which the launcher would keep for as long as it runs."""
-    command = (sys.executable, "-m", "tercet_cli.main", "fetch", model.source)
+    command = (sys.executable, "-m", "tercet_cli.main", "fetch", model.source, "--voices")
     output = await read_output(
         (*command, "--revision", model.revision, "--cache", str(cache)),
         environment={**os.environ, "TRANSFORMERS_VERBOSITY": "error"},
     )
     if output is None:
         raise CommandError(f"spec.model.source: {model.source} cannot be had, for the reason above")
-    return Path(output)
+    folder, *voices = output.splitlines()
+    return _Model(folder=Path(folder), voices=tuple(voices))
+
+
+def _check_voice(voice: str, model: _Model) -> None:
+    if model.voices and voice not in model.voices:
+        raise CommandError(
+            f"spec.speech.voice: the model has no voice {voice!r}: use one of {', '.join(model.voices)}"
+        )
 
 
 def _greet(deployment: OmniDeployment, address: GatewayAddress) -> None:

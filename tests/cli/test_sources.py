@@ -99,6 +99,14 @@ def test_a_cache_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         resolve_source("demo://tiny", cache_root=tmp_path / "file" / "models")
 
 
+def test_fetch_prints_the_voices_if_asked(cache: Path, tiny: Path) -> None:
+    """After the folder, by the names that requests use."""
+    app = typer.Typer()
+    app.command()(fetch)
+    result = CliRunner().invoke(app, ["demo://tiny", "--cache", str(cache), "--voices"])
+    assert result.stdout.splitlines() == [str(tiny), "Chelsie", "Ethan"]
+
+
 def test_fetch_prints_the_folder_alone(cache: Path, tiny: Path) -> None:
     """So that `$(tercet fetch ...)` can be used in a script."""
     app = typer.Typer()

@@ -63,6 +63,24 @@ def test_the_files_are_what_gateway_and_stages_read(
             assert StageSettings.model_validate(json.loads(text)).checkpoint == "/checkpoint"
 
 
+def test_the_gateway_learns_of_voices_and_media_hosts(tmp_path: Path) -> None:
+    """The checkpoint's voices, the launcher's hosts; without voices, those that are published."""
+    folders = Folders(model_repository=Path("/models"), run=tmp_path)
+    spec = {"model": {"source": "demo://tiny"}, "speech": {"voice": "Ada"}}
+    deployment = OmniDeployment.model_validate({"metadata": {"name": "demo"}, "spec": spec})
+    servers = plan_servers(deployment, Path("/c"), TRITON, folders)
+    hosts = ("cdn.example.com", "http://files.example.com:8080")
+    write_files(deployment, servers, ADDRESS, folders, voices=("Ada", "Bob"), media_hosts=hosts)
+    settings = parse_settings((tmp_path / "gateway.json").read_bytes())
+    assert settings.media.allowed_hosts == hosts
+    assert (settings.deployments[0].voice, settings.deployments[0].voices) == ("Ada", ("Ada", "Bob"))
+
+    write_files(deploy("Colocated"), servers, ADDRESS, folders)
+    settings = parse_settings((tmp_path / "gateway.json").read_bytes())
+    assert settings.media.allowed_hosts == ()
+    assert settings.deployments[0].voices == ("Chelsie", "Ethan")
+
+
 @pytest.mark.parametrize(
     ("layout", "names"),
     [("Colocated", ["code2wav", "omni", "talker", "thinker"]), ("Disaggregated", ["talker"])],

@@ -5,6 +5,7 @@ a test feeds what is built here to the gateway's own reader.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tercet_wire.names import GATEWAY_METRICS_PORT, GATEWAY_PORT, Stage
@@ -14,30 +15,40 @@ Endpoints = Mapping[Stage, Sequence[str]]
 """Triton's gRPC addresses, `host:port`, of each stage's replicas."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """A deployment that runs. `voices`: its checkpoint's; none means the published ones."""
+
+    deployment: OmniDeployment
+    endpoints: Endpoints
+    voices: Sequence[str] = ()
+
+
 def build_gateway_settings(
-    deployments: Mapping[str, tuple[OmniDeployment, Endpoints]],
+    models: Mapping[str, Serving],
     *,
     host: str,
     port: int = GATEWAY_PORT,
     metrics_port: int = GATEWAY_METRICS_PORT,
     drain_s: int = 30,
+    media_hosts: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """`deployments` by the model name that callers use."""
+    """`models` by the name that callers use; `media_hosts` are those that media URLs may point to."""
     return {
         "host": host,
         "port": port,
         "metrics_port": metrics_port,
         "timeouts": {"drain_s": drain_s},
-        "deployments": [
-            _build_deployment(model, deployment, endpoints)
-            for model, (deployment, endpoints) in deployments.items()
-        ],
+        "media": {"allowed_hosts": list(media_hosts)},
+        "deployments": [_build_deployment(model, serving) for model, serving in models.items()],
     }
 
 
-def _build_deployment(model: str, deployment: OmniDeployment, endpoints: Endpoints) -> dict[str, Any]:
+def _build_deployment(model: str, serving: Serving) -> dict[str, Any]:
+    voices = {"voices": list(serving.voices)} if serving.voices else {}
     return {
         "model": model,
-        "endpoints": {stage.value: list(endpoints[stage]) for stage in Stage},
-        "voice": deployment.spec.speech.voice,
+        "endpoints": {stage.value: list(serving.endpoints[stage]) for stage in Stage},
+        "voice": serving.deployment.spec.speech.voice,
+        **voices,
     }
