@@ -10,7 +10,7 @@ from typing import get_args
 from tercet_wire.messages import Sampling, Speech
 
 from tercet_gateway.errors import RequestError
-from tercet_gateway.schemas.chat import AudioFormat, ChatRequest, StreamFormat
+from tercet_gateway.schemas.chat import AudioFormat, AudioOptions, ChatRequest, StreamFormat
 from tercet_gateway.settings import Deployment
 
 
@@ -31,7 +31,7 @@ def build_order(request: ChatRequest, deployment: Deployment) -> Order:
     audio = request.audio
     return Order(
         sampling=_build_sampling(request),
-        speech=None if audio is None else _build_speech(request.seed, audio.voice, deployment),
+        speech=None if audio is None else _build_speech(request, audio, deployment),
         format=None if audio is None else audio.format,
         stream=bool(request.stream),
         include_usage=request.stream_options is not None and bool(request.stream_options.include_usage),
@@ -58,6 +58,10 @@ def _check_audio(request: ChatRequest) -> None:
             param="audio",
         )
     if request.audio is None:
+        if request.speaker is not None:
+            raise RequestError(
+                "'speaker' is only allowed with 'audio'.", code="invalid_value", param="speaker"
+            )
         return
     if not spoken:
         raise RequestError(
@@ -72,15 +76,20 @@ def _check_audio(request: ChatRequest) -> None:
         )
 
 
-def _build_speech(seed: int | None, voice: str, deployment: Deployment) -> Speech:
+def _build_speech(request: ChatRequest, audio: AudioOptions, deployment: Deployment) -> Speech:
+    param = "audio.voice" if request.speaker is None else "speaker"
+    named = [name for name in (audio.voice, request.speaker) if name is not None]
+    if len(set(named)) > 1:
+        raise RequestError("'audio.voice' and 'speaker' differ.", code="invalid_value", param=param)
+    voice = named[0] if named else deployment.voice
     if voice not in deployment.voices:
         raise RequestError(
             f"The model '{deployment.model}' has no voice '{voice[:64]}'. Its voices are: "
             f"{', '.join(deployment.voices)}.",
             code="unsupported_value",
-            param="audio.voice",
+            param=param,
         )
-    return Speech(voice=voice, sampling=Sampling(seed=seed), noise_seed=seed or 0)
+    return Speech(voice=voice, sampling=Sampling(seed=request.seed), noise_seed=request.seed or 0)
 
 
 def _build_sampling(request: ChatRequest) -> Sampling:

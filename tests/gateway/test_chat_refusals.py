@@ -23,6 +23,20 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str, str]] = {
     "modalities without audio": ({"modalities": ["audio"]}, 400, "missing_required_parameter", "audio"),
     "no modalities": ({"modalities": []}, 400, "invalid_value", "modalities"),
     "unknown modality": ({"modalities": ["video"]}, 400, "invalid_value", "modalities[0]"),
+    "unknown speaker": (
+        {**SPOKEN, "audio": {"format": "wav"}, "speaker": "alloy"},
+        400,
+        "unsupported_value",
+        "speaker",
+    ),
+    "empty voice": (
+        {**SPOKEN, "audio": {**VOICE, "voice": ""}},
+        400,
+        "unsupported_value",
+        "audio.voice",
+    ),
+    "two voices": ({**SPOKEN, "speaker": "Chelsie"}, 400, "invalid_value", "speaker"),
+    "a speaker and no speech": ({"speaker": "Chelsie"}, 400, "invalid_value", "speaker"),
     "unknown voice": (
         {**SPOKEN, "audio": {**VOICE, "voice": {"id": "alloy"}}},
         400,
@@ -59,6 +73,7 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str, str]] = {
     "a number as text": ({"temperature": "hot"}, 400, "invalid_type", "temperature"),
     "a number too large": ({"temperature": 3}, 400, "invalid_value", "temperature"),
     "too many stops": ({"stop": ["a", "b", "c", "d", "e"]}, 400, "invalid_value", "stop"),
+    "a stop that stops at once": ({"stop": ["a", ""]}, 400, "invalid_value", "stop[1]"),
     "no messages": ({"messages": []}, 400, "invalid_value", "messages"),
     "messages of the wrong type": ({"messages": "Hi"}, 400, "invalid_type", "messages"),
     "unknown role": ({"messages": [{"role": "tool", "content": "x"}]}, 400, "invalid_value", "messages[0]"),

@@ -54,6 +54,27 @@ async def test_spoken_reply_holds_the_exact_sound(gateway: Gateway) -> None:
     assert message.audio.expires_at > reply.created
 
 
+@pytest.mark.parametrize(
+    ("fields", "voice"),
+    [
+        ({}, "Chelsie"),
+        ({"speaker": "Ethan"}, "Ethan"),
+        ({"audio": {"voice": {"id": "Ethan"}, "format": "wav"}}, "Ethan"),
+        ({"audio": {"voice": "Ethan", "format": "wav"}, "speaker": "Ethan"}, "Ethan"),
+    ],
+)
+async def test_voice_is_named_in_three_ways_or_not_at_all(
+    gateway: Gateway, triton: FakeTriton, fields: dict[str, Any], voice: str
+) -> None:
+    """OpenAI's two spellings, that of other servers of this model, else the deployment's own voice."""
+    body = {**QUESTION, "modalities": ["text", "audio"], "audio": {"format": "wav"}, **fields}
+    response = await gateway.http.post("/v1/chat/completions", json=body)
+    assert response.status_code == 200, response.text
+    speech = triton.calls[0].turn().speech
+    assert speech is not None
+    assert speech.voice == voice
+
+
 async def test_spoken_reply_counts_codes_as_audio_tokens(gateway: Gateway) -> None:
     """Completion tokens are the text's and the codes'."""
     reply = await gateway.sdk.chat.completions.create(**spoken("pcm16"))

@@ -160,7 +160,9 @@ def _voice_name(voice: object) -> object:
 
 
 class AudioOptions(Document):
-    voice: Annotated[str, BeforeValidator(_voice_name)]
+    """Without a `voice`, which OpenAI's API insists on, the deployment's own speaks."""
+
+    voice: Annotated[str | None, BeforeValidator(_voice_name)] = None
     format: AudioFormat
 
 
@@ -197,6 +199,8 @@ class ProcessorOptions(Document):
     use_audio_in_video: bool | None = None
 
 
+StopText = Annotated[str, Field(min_length=1)]
+"""An empty one would end every reply before it begins."""
 Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 
@@ -222,13 +226,16 @@ class ChatRequest(Document):
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     seed: Int64 | None = None
     stop: (
-        Annotated[tuple[str, ...], BeforeValidator(_stop_texts), Field(strict=False, max_length=4)] | None
+        Annotated[tuple[StopText, ...], BeforeValidator(_stop_texts), Field(strict=False, max_length=4)]
+        | None
     ) = None
     n: Annotated[int | None, AfterValidator(_one_choice)] = None
     response_format: ResponseFormat | None = None
     # not in OpenAI's API, but in that of other servers of this model
     top_k: Annotated[int, Field(ge=1)] | None = None
     repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = None
+    speaker: str | None = None
+    """The same as `audio.voice`."""
     use_audio_in_video: bool | None = None
     """Left out: a video's sound is heard if it has one. True: it must have one. False: frames only."""
     mm_processor_kwargs: ProcessorOptions | None = None
