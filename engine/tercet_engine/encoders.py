@@ -104,11 +104,14 @@ class Encoders:
         return torch.empty(0, self._config.text_config.hidden_size, dtype=self._dtype, device=self._device)
 
     def _load(self, checkpoint: Checkpoint, prefix: str, build: Callable[[], nn.Module]) -> Any:
-        """The module with its weights, or None. Any: transformers ships no types."""
-        weights = checkpoint.load(prefix)
+        """The module with its weights, or None. Any: transformers ships no types.
+
+        Its buffers (rotary frequencies) keep the precision they are computed in: rounded, they turn far patches.
+        """
+        weights = {name: tensor.to(self._dtype) for name, tensor in checkpoint.load(prefix).items()}
         if not weights:
             return None
         with init_empty_weights(include_buffers=False):
             module = build()
         module.load_state_dict(weights, assign=True)
-        return module.to(self._device, self._dtype).eval().requires_grad_(requires_grad=False)
+        return module.to(self._device).eval().requires_grad_(requires_grad=False)

@@ -10,6 +10,7 @@ from tercet_engine.encoders import Encoders, Prompt
 from tercet_engine.prompts import Prompter
 from tercet_engine.stage import StageError
 from torch import Tensor
+from transformers import Qwen2_5OmniForConditionalGeneration
 
 from tests.engine.reference import CASES, Case, Reference
 
@@ -48,6 +49,19 @@ def test_prompt_equals_transformers(
     assert prompt.positions.tolist() == expected.positions.tolist()
     assert prompt.next_position == expected.next_position
     torch.testing.assert_close(prompt.embeds, expected.embeds, rtol=1e-4, atol=1e-5)
+
+
+def test_half_precision_sees_what_transformers_sees(
+    checkpoint: Checkpoint, reference: Reference, embed: Embed
+) -> None:
+    """To the last bit: weights are rounded, and the angles of far patches are not."""
+    model = Qwen2_5OmniForConditionalGeneration.from_pretrained(
+        checkpoint.folder, dtype=torch.bfloat16
+    ).eval()
+    picture = next(case for case in CASES if case.name == "a picture")
+    expected = replace(reference, model=model).prompt(picture).embeds
+    encoders = Encoders(checkpoint, torch.device("cpu"), torch.bfloat16)
+    assert torch.equal(embed(picture, encoders).embeds.bfloat16(), expected)
 
 
 def test_text_embeds_are_empty_at_media(
