@@ -185,15 +185,24 @@ def test_only_the_log_probabilities_asked_for_are_given(top: int | None, expecte
     assert len(picked.top) == (expected or 0)
 
 
-def test_scores_that_are_not_numbers_give_no_token() -> None:
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_scores_that_are_not_numbers_give_no_token(broken: float) -> None:
     """And the other turns of the step keep theirs."""
     scores = logits(3)
-    scores[1, 5] = float("nan")
+    scores[1, 5] = broken
     greedy = [Picker(Choice(temperature=temperature)) for temperature in (0.0, 0.0, 1.0)]
     picked = pick(scores, greedy)
     assert picked[1] is None
     assert picked[0] is not None
     assert picked[2] is not None
+
+
+def test_a_top_k_beyond_the_vocabulary_means_all() -> None:
+    """In a small vocabulary; its neighbours in the step must not suffer for it."""
+    scores, draws = logits()[:, :300], [0.3]
+    wide, all_of_it = Choice(top_k=500), Choice(top_k=300)
+    expected = pick(scores.clone(), [Scripted(all_of_it, draws)])
+    assert pick(scores.clone(), [Scripted(wide, draws)]) == expected
 
 
 def test_a_top_k_below_zero_means_all() -> None:

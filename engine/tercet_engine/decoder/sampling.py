@@ -159,7 +159,7 @@ def pick(logits: torch.Tensor, pickers: Sequence[Picker]) -> list[Picked | None]
         best[row] = token
     picked: list[Picked | None] = []
     for row, (peak, token) in enumerate(zip(peaks, best, strict=True)):
-        if math.isnan(peak):
+        if not math.isfinite(peak):
             picked.append(None)
             continue
         pickers[row].note(token)
@@ -234,7 +234,7 @@ def _candidates(
     scores: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Scores and ids, highest first, of at least all tokens that top-k and top-p let through."""
-    most = int(top_k.max())
+    most = min(int(top_k.max()), scores.shape[1])
     if most <= _SHORT_LIST:
         return scores.topk(most)
     values, ids = scores.topk(min(_SHORT_LIST, scores.shape[1]))
