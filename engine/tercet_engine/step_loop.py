@@ -2,7 +2,7 @@
 
 Thinker and talker each run one loop per device. Hosts reach it through `stage.StageEngine`, whose methods
 only put work into the inbox; what differs between the two stages stands behind `DecoderStage` and
-`Reply`. A turn that fails ends alone; when a whole step fails, the turns in it end and the loop goes on.
+`Reply`. A turn that fails ends alone: a step that fails as a whole is taken again turn by turn.
 Every turn leaves through `_end`, so its KV blocks always return and its sink is closed once.
 """
 
@@ -183,8 +183,16 @@ class StepLoop(Generic[Input, Output]):
         ]
         order = order_spans(spans)
         seats, spans = [seats[i] for i in order], [spans[i] for i in order]
-        with _contained(partial(self._end_each, [share.session for share in shares])):
+        with _contained(partial(self._retry, shares)):
             self._deliver(seats, spans, *self._compute(seats, spans))
+
+    def _retry(self, shares: Sequence[Share], failure: StageFailure) -> None:
+        """Each alone, so that only the culprit ends. Nothing but its own KV rows has been changed by then."""
+        if len(shares) == 1:
+            self._end(shares[0].session, failure)
+            return
+        for share in shares:
+            self._step([share])
 
     def _compute(
         self, seats: Sequence[_Seat[Input, Output]], spans: Sequence[Span]
@@ -270,9 +278,10 @@ class StepLoop(Generic[Input, Output]):
         self._scheduler.leave(session)
         seat = self._seats.pop(session, None)
         if seat is not None:
-            if failure is _INTERNAL:
-                self._cache.wipe(seat.number)
             self._cache.release(seat.number)
+            with _contained():
+                if failure is not None:  # a turn that was cancelled may have had NaNs coming
+                    self._cache.wipe(seat.number)
         with _contained():
             turn.reply.close()
         _close(turn.sink, failure)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from tercet_engine.decoder.blocks import BlockPool
-from tercet_engine.decoder.kv import KVCache
+from tercet_engine.decoder.kv import KVCache, Layout
 from tercet_engine.decoder.reply import Outlet, Portion
 from tercet_engine.decoder.sampling import Choice, Picked, Picker
 from tercet_engine.decoder.shape import DecoderShape
@@ -92,9 +92,10 @@ class ToyReply:
 
 
 class ToyDecoder:
-    """Hands its rows through; a row of minus ones breaks the step, one of NaNs the turn's scores."""
+    """Keeps its rows and hands them through; minus ones break the step, NaNs the turn's scores."""
 
-    def forward(self, rows: torch.Tensor, *_: object) -> torch.Tensor:
+    def forward(self, rows: torch.Tensor, _: torch.Tensor, layout: Layout, cache: KVCache) -> torch.Tensor:
+        cache.memory[0].flatten(0, 1)[layout.slots] = rows[:, None]
         if (rows == -1).any():
             raise RuntimeError("the device is on fire")
         return rows
@@ -109,6 +110,8 @@ class ToyStage:
     replies: list[ToyReply] = field(default_factory=list)
     steps: list[list[int]] = field(default_factory=list)
     gate: threading.Event | None = None
+    entered: threading.Event = field(default_factory=threading.Event)
+    """A step has come to the gate."""
     closed: bool = False
 
     def open(self, first: Order, outlet: Outlet[int]) -> ToyReply:
@@ -119,6 +122,7 @@ class ToyStage:
         return reply
 
     def gather(self, portions: Sequence[Portion[ToyReply]]) -> tuple[torch.Tensor, torch.Tensor]:
+        self.entered.set()
         if self.gate is not None:
             assert self.gate.wait(WAIT_S)
         self.steps.append([portion.rows for portion in portions])
@@ -154,6 +158,7 @@ class World:
     stage: ToyStage
     loop: StepLoop[Order, int]
     pool: BlockPool
+    cache: KVCache
     clock: Clock
 
     def open(self, session: str, order: Order | None = None) -> Listener[int]:
@@ -176,7 +181,7 @@ def build() -> Iterator[Build]:
         limits = StageSettings(stage=Stage.THINKER, checkpoint="", **settings)
         cache = KVCache(SHAPE, pool, seats=limits.max_turns, device=torch.device("cpu"), dtype=torch.float32)
         clock = Clock()
-        worlds.append(World(stage, StepLoop(stage, cache, pool, limits, clock), pool, clock))
+        worlds.append(World(stage, StepLoop(stage, cache, pool, limits, clock), pool, cache, clock))
         return worlds[-1]
 
     yield make
@@ -217,13 +222,14 @@ def test_a_failing_turn_ends_alone(build: Build, point: str, caplog: pytest.LogC
     assert world.pool.free == BLOCKS
 
 
-def test_a_turn_that_fails_in_a_crowd_takes_nobody_along(build: Build) -> None:
+@pytest.mark.parametrize("point", ["receive", "step"])
+def test_a_turn_that_fails_in_a_crowd_takes_nobody_along(build: Build, point: str) -> None:
     """Its neighbours in the step keep their tokens."""
     gate = threading.Event()
     world = build(ToyStage(gate=gate))
     good, bad, poisoned, other = (
         world.open("good", Order(tokens=6)),
-        world.open("bad", Order(fails_at="receive")),
+        world.open("bad", Order(fails_at=point)),
         world.open("poisoned", Order(poison=True)),
         world.open("other", Order(tokens=6)),
     )
@@ -231,6 +237,30 @@ def test_a_turn_that_fails_in_a_crowd_takes_nobody_along(build: Build) -> None:
     assert [each.end_type() for each in (bad, poisoned)] == ["internal", "internal"]
     assert [each.end() for each in (good, other)] == [None, None]
     assert good.outputs == other.outputs == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_turn_that_is_cancelled_leaves_no_nan_behind(build: Build) -> None:
+    """Its scores were not looked at yet; whoever gets its memory would read them through masked keys."""
+    gate = threading.Event()
+    world = build(ToyStage(gate=gate), chunk_tokens=8)
+    gone = world.open("gone", Order(prompt=60, poison=True))
+    assert world.stage.entered.wait(WAIT_S)
+    world.loop.cancel("gone")
+    gate.set()
+    assert gone.end_type() == "cancelled"
+    assert world.stage.steps == [[8]]
+    assert world.cache.memory.isfinite().all()
+
+
+def test_a_device_that_is_lost_ends_every_turn(build: Build) -> None:
+    """Though their memory cannot be wiped any more, their clients are told."""
+    gate = threading.Event()
+    world = build(ToyStage(gate=gate))
+    listeners = [world.open(session) for session in "ab"]
+    del world.cache.memory
+    gate.set()
+    assert [listener.end_type() for listener in listeners] == ["internal", "internal"]
+    assert world.open("late").end_type() == "internal"
 
 
 def test_a_failing_step_ends_the_turns_in_it_and_no_others(build: Build) -> None:
@@ -310,11 +340,10 @@ def test_a_turn_that_waits_too_long_is_refused(build: Build) -> None:
 
 def test_more_turns_than_may_wait_are_refused_at_once(build: Build) -> None:
     """One runs, two wait, the rest are told."""
-    gate = threading.Event()
-    world = build(ToyStage(gate=gate), max_turns=1, queue_turns=2)
-    listeners = [world.open(f"{number}", Order(tokens=1)) for number in range(5)]
+    world = build(max_turns=1, queue_turns=2)
+    listeners = [world.open(f"{number}", Order(held=number == 0)) for number in range(5)]
     assert [listener.end_type() for listener in listeners[3:]] == ["overloaded", "overloaded"]
-    gate.set()
+    world.loop.feed("0", Order())
     assert [listener.end() for listener in listeners[:3]] == [None] * 3
 
 
