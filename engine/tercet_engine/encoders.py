@@ -1,7 +1,7 @@
 """The thinker's ears and eyes: transformers' audio and vision encoders with their own weights only.
 
-Used by the thinker stage, on its device, between `prompts` and the decoder. It merges what they see and hear
-into the prompt's embeddings; it knows neither tokenizer nor step loop.
+Used by the thinker stage, on its device, between `prompts` and the decoder, by one thread at a time. It
+merges what they see and hear into the prompt's embeddings; it knows neither tokenizer nor step loop.
 """
 
 from collections.abc import Callable, Iterable
@@ -106,7 +106,7 @@ class Encoders:
     def _load(self, checkpoint: Checkpoint, prefix: str, build: Callable[[], nn.Module]) -> Any:
         """The module with its weights, or None. Any: transformers ships no types.
 
-        Its buffers (rotary frequencies) keep the precision they are computed in: rounded, they turn far patches.
+        Its buffers (rotary frequencies) keep their own precision: rounded, they would misplace far patches.
         """
         weights = {name: tensor.to(self._dtype) for name, tensor in checkpoint.load(prefix).items()}
         if not weights:

@@ -36,6 +36,10 @@ class Prepared:
     images: tuple[Patches, ...]
     videos: tuple[Patches, ...]
 
+    @property
+    def has_media(self) -> bool:
+        return bool(self.sounds or self.images or self.videos)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Video:

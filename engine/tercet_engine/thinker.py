@@ -1,8 +1,9 @@
 """The thinker stage: a conversation in, text and the talker's states out.
 
-Opened by its host through `load_thinker`. Prompts are prepared on a few threads of their own; encoders
-and decoder run on the step loop's. A state is `proj(embedding + last hidden state)` with the talker's
-`thinker_to_talker_proj`, bias included; at audio, image and video tokens the embedding counts as zero.
+Opened by its host through `load_thinker`. Prompts are prepared on a few threads of their own and media are
+encoded on another, so that running turns go on; the decoder runs on the step loop's. A state is
+`proj(embedding + last hidden state)` with the talker's `thinker_to_talker_proj`, bias included; at audio,
+image and video tokens the embedding counts as zero.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -110,7 +111,8 @@ class ThinkerStage:
         return self._projection(torch.cat(texts) + hidden).cpu()
 
     def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._facts.media_thread):
+            threads.shutdown(wait=False, cancel_futures=True)
 
 
 def read_defaults(generation: Mapping[str, Any]) -> Defaults:
@@ -151,6 +153,8 @@ def _build_stage(
         end_tokens=checkpoint.end_tokens,
         tokens=TokenBytes(prompter.tokenizer),
         embed=lambda prepared: encoders.embed(prepared, embed_tokens),
+        media_thread=ThreadPoolExecutor(1, thread_name_prefix="thinker-media"),
+        device=device,
         no_states=torch.empty(0, len(projection["weight"]) if projection else 0, dtype=dtype),
     )
     return ThinkerStage(

@@ -7,10 +7,10 @@ would delay the first sound. After that tokens are gathered for `flush_s`.
 
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import torch
 from tercet_wire.messages import Speech, StageEvent, StageFailure, TokenLogprob, TopLogprob, Turn, Usage
@@ -25,6 +25,8 @@ from tercet_engine.stage import StageError, ThinkerOutput
 
 _MESSAGES_AT_ONCE: Final = 2
 
+Made = TypeVar("Made")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThinkerFacts:
@@ -37,6 +39,9 @@ class ThinkerFacts:
     end_tokens: frozenset[int]
     tokens: TokenBytes
     embed: Callable[[Prepared], Prompt]
+    media_thread: Executor
+    """Prompts with media are embedded there: encoders may take seconds."""
+    device: torch.device
     no_states: torch.Tensor  # (0, talker hidden), on the CPU
 
 
@@ -58,7 +63,7 @@ class ThinkerReply:
         self._outlet = outlet
         self._choice = choice
         self._wanted = most_tokens
-        self._job: Future[Prepared] | None = None
+        self._job: Future[Any] | None = None  # what is being made of the prompt on another thread
         self._prepared: Prepared | None = None
         self._prompt_rows = 0
         self._said = 0
@@ -71,22 +76,29 @@ class ThinkerReply:
         self._prompt_states: list[torch.Tensor] = []
         self._reply_states: deque[torch.Tensor] = deque()  # of tokens fed back, not yet sent
         self._handed = 0  # reply states that were sent
+        self._is_embedded = False
         self._prompt: Prompt
-        """Set by `begin`, before which no row is asked for."""
+        """There once it is embedded; no row is asked for before."""
 
     # --- the prompt --------------------------------------------------------------------------
 
     def await_prompt(self, job: Future[Prepared]) -> None:
         """The prompt is being prepared on another thread."""
-        self._job = job
-        job.add_done_callback(lambda job: self._outlet.later(partial(self._take_prompt, job)))
+        self._await(job, self._take_prepared)
 
-    def _take_prompt(self, job: Future[Prepared]) -> None:
+    def _await(self, job: Future[Made], take: Callable[[Made], None]) -> None:
+        self._job = job
+        job.add_done_callback(lambda job: self._outlet.later(partial(self._take, job, take)))
+
+    def _take(self, job: Future[Made], take: Callable[[Made], None]) -> None:
         if job is not self._job:
             return  # the turn has ended, and another may have its name
         self._job = None
-        self._prepared = job.result()
-        self._prompt_rows = len(self._prepared.ids)
+        take(job.result())
+
+    def _take_prepared(self, prepared: Prepared) -> None:
+        self._prepared = prepared
+        self._prompt_rows = len(prepared.ids)
         room = self._facts.context - self._prompt_rows
         if room < 1:
             message = (
@@ -104,9 +116,16 @@ class ThinkerReply:
 
     def begin(self) -> Picker:
         assert self._prepared is not None  # noqa: S101 - the loop begins only what has told its size
-        self._prompt = self._facts.embed(self._prepared)
-        self._prepared = None
-        return Picker(self._choice, self._prompt.ids.tolist(), self._prompt.embeds.device)
+        facts, prepared, self._prepared = self._facts, self._prepared, None
+        if prepared.has_media:
+            self._await(facts.media_thread.submit(facts.embed, prepared), self._take_prompt)
+        else:
+            self._take_prompt(facts.embed(prepared))
+        return Picker(self._choice, prepared.ids.tolist(), facts.device)
+
+    def _take_prompt(self, prompt: Prompt) -> None:
+        self._prompt = prompt
+        self._is_embedded = True
 
     # --- rows --------------------------------------------------------------------------------
 
@@ -121,7 +140,7 @@ class ThinkerReply:
         return self._prompt.next_position + self.fed - self._prompt_rows
 
     def ready(self) -> int:
-        return max(self._prompt_rows - self.fed, 1)
+        return max(self._prompt_rows - self.fed, 1) if self._is_embedded else 0
 
     def completes_with(self, rows: int) -> bool:
         return self.fed + rows >= self._prompt_rows
