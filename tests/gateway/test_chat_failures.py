@@ -45,7 +45,7 @@ FAILURES: dict[str, tuple[str, int, str | None, str | None]] = {
     "a full stage": (failure("overloaded", "queue of 10.0.0.7 full"), 503, "overloaded", None),
     "a stage that shuts down": (failure("cancelled", "secret"), 503, "upstream_unavailable", None),
     "a broken stage": (failure("internal", "secret: /srv/model.py"), 500, None, None),
-    "Triton's own words": ("Request for unknown model: secret", 500, None, None),
+    "Triton's own words": ("Stub process 'secret' is not healthy.", 503, "upstream_unavailable", None),
 }
 
 
@@ -143,11 +143,13 @@ async def test_turns_spread_over_the_replicas(triton: FakeTriton) -> None:
             assert (len(triton.calls), len(second.calls)) == (1, 1)
 
 
-@pytest.mark.parametrize("kind", ["cancelled", "overloaded"])
-async def test_turn_that_one_replica_refuses_goes_to_another(triton: FakeTriton, kind: str) -> None:
-    """A stage that is full or shuts down has said nothing yet, so the turn begins anew elsewhere."""
+@pytest.mark.parametrize(
+    "refusal", [failure("cancelled"), failure("overloaded"), "Server is stopping, or the stage is gone."]
+)
+async def test_turn_that_one_replica_refuses_goes_to_another(triton: FakeTriton, refusal: str) -> None:
+    """A stage that is full, shuts down or is gone has said nothing yet, so the turn begins anew elsewhere."""
     for stage in Stage:
-        triton.faults[stage] = Fault(after=0, text=failure(kind))
+        triton.faults[stage] = Fault(after=0, text=refusal)
     async with (
         serve_fake_triton() as second,
         serve_gateway(build_settings(triton.endpoint, second.endpoint)) as gateway,

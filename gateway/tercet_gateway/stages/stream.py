@@ -78,11 +78,11 @@ class StageStream:
 
 
 def parse_failure(text: str) -> GatewayError:
-    """A stage says why in a StageFailure; any other text is Triton's own and not for callers."""
+    """A stage says why in a StageFailure; any other text is Triton's own: the stage is gone, or going."""
     try:
         return stage_error(StageFailure.model_validate_json(text))
     except ValidationError:
-        return internal_error(text)
+        return unavailable_error(text)
 
 
 def call_error(error: grpc.aio.AioRpcError) -> GatewayError:
