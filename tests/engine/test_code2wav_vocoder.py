@@ -102,6 +102,12 @@ def test_a_fade_keeps_the_length_of_the_new_sound(tail: int, wave: int) -> None:
     assert len(fade_over(torch.ones(tail), torch.zeros(wave))) == wave
 
 
+def test_what_is_no_number_is_no_sound() -> None:
+    """As 16-bit it would be silence, and a broken network would go unnoticed."""
+    with pytest.raises(ArithmeticError, match="not made of numbers"):
+        to_pcm(torch.tensor([0.5, float("nan")]))
+
+
 def test_pcm_is_rounded_and_clipped() -> None:
     """To the nearest value, and never wrapped around."""
     wave = torch.tensor([0.0, 0.6 / 32767, -0.6 / 32767, 1.0, -1.0, 1.5, -1.5])
