@@ -128,6 +128,13 @@ def test_other_shapes_of_attention(changes: dict[str, Any]) -> None:
         assert_near(actual, expected)
 
 
+def test_no_layer_is_held_twice() -> None:
+    """What was fused is let go of at once: a large model would not fit beside its copy."""
+    weights = Qwen2_5OmniThinkerTextModel(config()).state_dict()
+    Decoder(config(), weights, torch.randn(90, 48))
+    assert sorted(weights) == ["embed_tokens.weight", "norm.weight"]
+
+
 def test_logits_are_the_heads() -> None:
     """In single precision, whatever the network runs in."""
     pair = Pair()

@@ -6,7 +6,7 @@ knows nothing of turns, tokens or sampling: rows of embeddings go in, final hidd
 not measured.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,9 +32,12 @@ class _Layer:
 
 
 class Decoder:
-    """`weights` are named as in the checkpoint (`layers.0.self_attn.q_proj.weight`, `norm.weight`)."""
+    """`weights` are named as in the checkpoint (`layers.0.self_attn.q_proj.weight`, `norm.weight`).
 
-    def __init__(self, config: Any, weights: Mapping[str, torch.Tensor], head: torch.Tensor) -> None:
+    The layers' are taken out of it one by one, so that only one layer is ever held both apart and fused.
+    """
+
+    def __init__(self, config: Any, weights: dict[str, torch.Tensor], head: torch.Tensor) -> None:
         self.shape = read_shape(config)
         self._layers = [_build_layer(weights, i) for i in range(self.shape.layers)]
         self._norm = weights["norm.weight"]
@@ -125,9 +128,12 @@ def _rotate(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> None:
     heads.mul_(cos).addcmul_(swapped, sin)
 
 
-def _build_layer(weights: Mapping[str, torch.Tensor], index: int) -> _Layer:
+def _build_layer(weights: dict[str, torch.Tensor], index: int) -> _Layer:
+    def taken(name: str) -> torch.Tensor:
+        return weights.pop(f"layers.{index}.{name}")
+
     def stacked(kind: str, names: Iterable[str]) -> torch.Tensor:
-        return torch.cat([weights[f"layers.{index}.{name}_proj.{kind}"] for name in names])
+        return torch.cat([taken(f"{name}_proj.{kind}") for name in names])
 
     attention = [f"self_attn.{name}" for name in "qkv"]
     return _Layer(
@@ -135,6 +141,6 @@ def _build_layer(weights: Mapping[str, torch.Tensor], index: int) -> _Layer:
         out=build_linear(stacked("weight", ["self_attn.o"])),
         gate_up=build_linear(stacked("weight", ["mlp.gate", "mlp.up"])),
         down=build_linear(stacked("weight", ["mlp.down"])),
-        norm_in=weights[f"layers.{index}.input_layernorm.weight"],
-        norm_mlp=weights[f"layers.{index}.post_attention_layernorm.weight"],
+        norm_in=taken("input_layernorm.weight"),
+        norm_mlp=taken("post_attention_layernorm.weight"),
     )
