@@ -105,6 +105,8 @@ class TalkerReply:
     def _begin_prompt(self, states: torch.Tensor, positions: torch.Tensor) -> None:
         if self._prompt is not None:
             raise _refusal("all states of the prompt must come in one message")
+        if len(states) != positions.shape[1]:
+            raise _refusal(f"{positions.shape[1]} positions came with {len(states)} states")
         ids = self._tables.ids
         self._prompt, self._positions = states, positions
         self._next_position = int(positions.max()) + 1

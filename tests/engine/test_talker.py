@@ -248,6 +248,12 @@ def test_input_that_does_not_fit_ends_the_turn(talker: Talker, second: TalkerInp
     assert speak(talker, first_input(speech()), second).end_type() == "invalid_request"
 
 
+def test_positions_without_states_are_refused(talker: Talker) -> None:
+    """Before a step could trip over them."""
+    given = replace(first_input(speech()), states=states(PROMPT - 1))
+    assert speak(talker, given).end_type() == "invalid_request"
+
+
 def test_a_prompt_that_leaves_no_room_is_refused(load: Load) -> None:
     """At once; a shorter one is served until the memory ends."""
     _, talker = load(kv_bytes=40 * 1024, block_tokens=8)  # 40 tokens of 2 layers, 2 heads of 32, both in fp32
