@@ -67,9 +67,6 @@ class Scheduler:
     def kv_used(self) -> float:
         return 1 - self._pool.free / self._pool.blocks
 
-    def can_ever_fit(self, tokens: int) -> bool:
-        return tokens <= self._pool.capacity_tokens
-
     def join(self, ticket: Ticket) -> None:
         """Let a turn wait for a place; it must be able to fit, and its name be new."""
         self._waiting[ticket.session] = ticket
