@@ -16,6 +16,8 @@ WARM_UP_TURNS = 50
 TURNS = 500
 GROWTH = 0.02
 MIB = 2**20
+POOLS_MIB = 8
+"""What allocators keep for later; more than two percent of a process of fifty MiB, such as Triton itself."""
 
 KINDS: list[dict[str, Any]] = [
     ask_about(*parts) | spoken for parts in INPUTS.values() for spoken in ({}, SPOKEN, {})
@@ -44,7 +46,7 @@ def test_the_gateway_is_light_and_has_no_torch(colocated: Served) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 async def test_no_process_grows(colocated: Served, sdk: AsyncOpenAI) -> None:
-    """Turns of all kinds, one after the other: no more than two percent after the first fifty."""
+    """Turns of all kinds, one after the other: by no more than two percent after the first fifty."""
     kinds = itertools.cycle(KINDS)
     for body in itertools.islice(kinds, WARM_UP_TURNS):
         await hear(sdk, body)
@@ -53,5 +55,6 @@ async def test_no_process_grows(colocated: Served, sdk: AsyncOpenAI) -> None:
         await hear(sdk, body)
     after = weigh(colocated)
     assert after.keys() == before.keys()
-    grown = {name: (before[name], after[name]) for name in after if after[name] > before[name] * (1 + GROWTH)}
-    assert grown == {}, f"MiB before and after: {grown}"
+    for name, weight in after.items():
+        assert weight < before[name] + max(before[name] * GROWTH, POOLS_MIB), (name, before, after)
+    print(f"MiB before: {before}\nMiB after: {after}")
