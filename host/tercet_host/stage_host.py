@@ -22,6 +22,7 @@ from tercet_wire.settings import StageSettings
 from tercet_host.outbox import Outbox
 from tercet_host.response_sink import Envelope, Render, ResponseSink
 from tercet_host.tensors import Inputs, TritonRequest
+from tercet_host.watchdog import Watchdog
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
@@ -52,6 +53,7 @@ class StageHost(Generic[Input, Output]):
         self._render = render
         self._passing = passing
         self._outbox = Outbox()
+        self._watchdog = Watchdog.start()
 
     def execute(self, requests: Iterable[TritonRequest]) -> None:
         """Never raises: an exception that leaves the model's `execute` leaks the request's memory."""
@@ -70,6 +72,8 @@ class StageHost(Generic[Input, Output]):
                 )
 
     def shutdown(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.dismiss()
         self._engine.shutdown()
         self._outbox.close()
 

@@ -25,6 +25,13 @@ def find_server(served: Served, stage: str) -> psutil.Process:
     return server
 
 
+def find_stage(served: Served, stage: str) -> psutil.Process:
+    """The process of the stage itself, a child of its server."""
+    children = find_server(served, stage).children()
+    (process,) = (each for each in children if f"{stage}_0_0" in each.cmdline())
+    return process
+
+
 def find_gateway(served: Served) -> psutil.Process:
     """The process itself, not the leash that runs it."""
     gateways = [each for each in members(served.process.pid) if "tercet_gateway" in each.cmdline()]

@@ -11,7 +11,7 @@ import pytest
 from openai import APIError, AsyncOpenAI, InternalServerError
 
 from tests.e2e.idle import wait_until
-from tests.e2e.processes import find_server
+from tests.e2e.processes import find_server, find_stage
 from tests.e2e.replies import ENDLESS, SPOKEN, Reply, ask_about, hear, stream
 from tests.e2e.served import Served
 
@@ -92,4 +92,16 @@ async def test_without_code2wav_text_is_still_served(disaggregated: Served) -> N
     assert written.text
     assert refused.value.status_code == 503
     assert refused.value.code == "upstream_unavailable"
+    assert (after.text, after.codes) == (before.text, before.codes)
+
+
+async def test_stage_whose_process_dies_is_served_again(disaggregated: Served) -> None:
+    """Triton alone would stay ready and fail every turn from then on."""
+    spoken = ask_about() | SPOKEN
+    async with AsyncOpenAI(base_url=disaggregated.url, api_key="none", max_retries=0) as sdk:
+        before = await hear(sdk, spoken)
+        find_stage(disaggregated, "talker").kill()
+        async with healing(disaggregated):
+            pass
+        after = await hear(sdk, spoken)
     assert (after.text, after.codes) == (before.text, before.codes)
