@@ -106,7 +106,7 @@ def fade_over(tail: torch.Tensor, wave: torch.Tensor) -> torch.Tensor:
 
 
 def to_pcm(wave: torch.Tensor) -> NDArray[np.int16]:
-    """[-1, 1] -> 16-bit, rounded; what lies outside is clipped. A NaN would pass for silence, so it raises."""
+    """[-1, 1] -> 16-bit, rounded; what lies outside is clipped. A NaN passes for silence, so it fails."""
     if wave.isnan().any():
         raise ArithmeticError("the waveform is not made of numbers")
     scaled = (wave * FULL_SCALE).round().clamp(-FULL_SCALE - 1, FULL_SCALE)
