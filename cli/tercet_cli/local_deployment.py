@@ -124,7 +124,6 @@ def plan_servers(
             environment={**triton.environment(os.environ), **build_environment(plan, place), **gpus},
             log_path=folders.run / f"{name}.log",
             grace_s=TRITON_GRACE_S,
-            whole=True,
         )
         servers.append(LocalServer(command=command, plan=plan, place=place))
     return servers

@@ -39,8 +39,6 @@ class Command:
     log_path: Path
     grace_s: float
     """From SIGTERM to SIGKILL."""
-    whole: bool = False
-    """It is nothing without its children: when one of them dies, it is ended too, and so started anew."""
 
 
 def restart_delay_s(deaths: int) -> float:
@@ -68,9 +66,8 @@ async def keep_running(command: Command, *, ready: asyncio.Event, report: Report
 async def run_command(command: Command) -> int:
     """The command's exit code; when cancelled, the command is stopped before this returns."""
     with command.log_path.open("ab") as log:
-        flags = ("--whole",) if command.whole else ()
         async with _start(
-            command.arguments, command.grace_s, flags, stdout=log, stderr=log, env=command.environment
+            command.arguments, command.grace_s, stdout=log, stderr=log, env=command.environment
         ) as process:
             return await process.wait()
 
@@ -83,14 +80,12 @@ async def read_output(arguments: Sequence[str], *, environment: Mapping[str, str
 
 
 @asynccontextmanager
-async def _start(
-    arguments: Sequence[str], grace_s: float, flags: Sequence[str] = (), **options: Any
-) -> AsyncIterator[Process]:
+async def _start(arguments: Sequence[str], grace_s: float, **options: Any) -> AsyncIterator[Process]:
     """The command on its leash; on leaving, it has ended. `options` are the subprocess module's."""
     leash_end, hold_end = os.pipe()
     with os.fdopen(leash_end, "rb") as leash_file, os.fdopen(hold_end, "wb") as hold:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", leash.__file__, *flags, str(grace_s), *arguments),
+            *(sys.executable, "-I", "-S", leash.__file__, str(grace_s), *arguments),
             stdin=leash_file,
             start_new_session=True,
             **options,

@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -17,15 +15,13 @@ from tercet_cli.supervision import Command, keep_running, read_output, restart_d
 
 WAIT_S = 20
 
-# Writes the process ids of itself and of a child into a pipe, then sleeps; `deaf` ignores SIGTERM, and
-# `careless` takes another child when one has died.
+# Writes the process ids of itself and of a child into a pipe, then sleeps; `deaf` ignores SIGTERM.
 FAMILY = """
 import os, signal, subprocess, sys
 if "deaf" in sys.argv: signal.signal(signal.SIGTERM, signal.SIG_IGN)
 child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"])
 with open(sys.argv[1], "w") as pipe: pipe.write(f"{os.getpid()} {child.pid}")
 child.wait()
-while "careless" in sys.argv: subprocess.run(child.args)
 """
 
 
@@ -83,19 +79,6 @@ async def test_a_killed_command_takes_its_children_along(tmp_path: Path) -> None
     async with asyncio.timeout(WAIT_S):
         assert await running == 128 + signal.SIGKILL
     wait_gone(members)
-
-
-async def test_a_whole_command_ends_with_the_first_of_its_children(tmp_path: Path) -> None:
-    """As when the system kills a stage's process for memory: Triton would go on, ready, and serve nobody."""
-    whole = replace(family(tmp_path, "careless"), whole=True)
-    running = asyncio.create_task(run_command(whole))
-    parent, _ = await asyncio.to_thread(read_family, tmp_path)
-    async with asyncio.timeout(WAIT_S):
-        while not running.done():  # the leash may not have seen the first one live
-            with suppress(psutil.NoSuchProcess):
-                parent.children()[0].kill()
-            await asyncio.wait({running}, timeout=2 * leash.CHILDREN_POLL_S)
-    assert await running == 128 + signal.SIGKILL
 
 
 @pytest.mark.parametrize("victim", ["launcher", "leash"])
