@@ -58,7 +58,9 @@ class GatewayAddress:
 
     @property
     def _reachable_host(self) -> str:
-        return LOOPBACK if self.host in {"0.0.0.0", "::"} else self.host  # noqa: S104  # compared, not bound
+        """As it stands in a URL."""
+        host = {"0.0.0.0": LOOPBACK, "::": "::1"}.get(self.host, self.host)  # noqa: S104  # compared, not bound
+        return f"[{host}]" if ":" in host else host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

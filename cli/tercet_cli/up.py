@@ -8,6 +8,8 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -28,7 +30,7 @@ from tercet_cli.local_deployment import (
     plan_servers,
     write_files,
 )
-from tercet_cli.ports import claim_port
+from tercet_cli.ports import claim_ports
 from tercet_cli.readiness import wait_ready
 from tercet_cli.sources import DEFAULT_CACHE
 from tercet_cli.supervision import Command, keep_running, read_output
@@ -42,7 +44,7 @@ class _Request:
     deployment: OmniDeployment
     address: GatewayAddress
     folders: Folders
-    model_cache: Path
+    cache: Path
     media_hosts: tuple[str, ...]
 
 
@@ -57,13 +59,15 @@ class _Model:
 def up(
     file: Annotated[Path, typer.Argument(help="The OmniDeployment, such as examples/demo.yaml.")],
     *,
-    port: Annotated[int, typer.Option(help="Where the gateway listens; 0 for any free port.")] = GATEWAY_PORT,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Where the gateway listens; 0 for any free port.")
+    ] = GATEWAY_PORT,
     host: Annotated[str, typer.Option(help="Address the gateway listens on.")] = "127.0.0.1",
     metrics_port: Annotated[
-        int, typer.Option(help="The gateway's metrics; 0 for any.")
+        int, typer.Option(min=0, max=65535, help="The gateway's metrics; 0 for any.")
     ] = GATEWAY_METRICS_PORT,
     model_cache: Annotated[
-        Path, typer.Option(envvar="TERCET_CACHE", help="Where checkpoints are kept.")
+        Path, typer.Option(envvar="TERCET_CACHE", help="Where checkpoints and Triton's backend are kept.")
     ] = DEFAULT_CACHE,
     log_dir: Annotated[
         Path | None, typer.Option(help="Logs and settings. Default: up/NAME-PORT in the cache folder.")
@@ -75,18 +79,15 @@ def up(
 ) -> None:
     """Serve a deployment on this machine: Triton with the three stages, and the gateway."""
     deployment = read_deployment(file)
-    address = GatewayAddress(
-        host=host,
-        port=claim_port(host, port, "--port"),
-        metrics_port=claim_port(host, metrics_port, "--metrics-port"),
-    )
-    run_folder = log_dir or DEFAULT_CACHE / "up" / f"{deployment.metadata.name}-{address.port}"
+    port, metrics_port = claim_ports(host, {"--port": port, "--metrics-port": metrics_port})
+    address = GatewayAddress(host=host, port=port, metrics_port=metrics_port)
+    run_folder = log_dir or model_cache / "up" / f"{deployment.metadata.name}-{address.port}"
     folders = Folders(model_repository=find_model_repository(), run=run_folder.resolve())
     request = _Request(
         deployment=deployment,
         address=address,
         folders=folders,
-        model_cache=model_cache.resolve(),
+        cache=model_cache.resolve(),
         media_hosts=tuple(media_host or ()),
     )
     try:
@@ -108,23 +109,35 @@ async def _serve_until_stopped(request: _Request) -> None:
 
 
 async def _serve(request: _Request) -> None:
-    triton = prepare_triton(DEFAULT_CACHE)
+    with _writing_to(request.cache, "--model-cache"):
+        triton = prepare_triton(request.cache)
     typer.echo(f"Getting {request.deployment.spec.model.source}")
-    model = await _fetch(request.deployment.spec.model, request.model_cache)
+    model = await _fetch(request.deployment.spec.model, request.cache)
     _check_voice(request.deployment.spec.speech.voice, model)
     try:
         servers = plan_servers(request.deployment, model.folder, triton, request.folders)
     except PlanError as error:
         raise CommandError(str(error)) from error
-    write_files(
-        request.deployment,
-        servers,
-        request.address,
-        request.folders,
-        voices=model.voices,
-        media_hosts=request.media_hosts,
-    )
+    with _writing_to(request.folders.run, "--log-dir"):
+        write_files(
+            request.deployment,
+            servers,
+            request.address,
+            request.folders,
+            voices=model.voices,
+            media_hosts=request.media_hosts,
+        )
     await _run(request, servers)
+
+
+@contextmanager
+def _writing_to(folder: Path, option: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CommandError(
+            f"cannot write to {folder}: {error.strerror}: name another folder with {option}"
+        ) from error
 
 
 async def _run(request: _Request, servers: list[LocalServer]) -> None:

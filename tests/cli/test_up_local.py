@@ -15,7 +15,7 @@ from tercet_cli.local_deployment import (
     plan_servers,
     write_files,
 )
-from tercet_cli.ports import claim_port, pick_ports
+from tercet_cli.ports import claim_ports, pick_ports
 from tercet_cli.triton_process import TritonInstallation, prepare_triton
 from tercet_gateway.settings import parse_settings
 from tercet_wire.names import Stage
@@ -116,14 +116,42 @@ def test_a_taken_port_names_the_option_that_moves_it() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with pytest.raises(CommandError, match="--port"):
-            claim_port("127.0.0.1", taken.getsockname()[1], "--port")
+        with pytest.raises(CommandError, match="--metrics-port"):
+            claim_ports("127.0.0.1", {"--port": 0, "--metrics-port": taken.getsockname()[1]})
+
+
+def test_one_port_cannot_be_claimed_twice() -> None:
+    """The gateway and its metrics would fight for it."""
+    (port,) = pick_ports(1)
+    with pytest.raises(CommandError, match="--metrics-port"):
+        claim_ports("127.0.0.1", {"--port": port, "--metrics-port": port})
+
+
+def test_an_unknown_address_names_its_option() -> None:
+    """No port would help."""
+    with pytest.raises(CommandError, match="--host"):
+        claim_ports("no host", {"--port": 0})
 
 
 def test_port_zero_is_any_free_port() -> None:
     """As everywhere else."""
-    assert claim_port("127.0.0.1", 0, "--port") > 0
+    assert all(port > 0 for port in claim_ports("127.0.0.1", {"--port": 0, "--metrics-port": 0}))
     assert len(set(pick_ports(20))) == 20
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("::", "http://[::1]:8000"),
+        ("::1", "http://[::1]:8000"),
+        ("box.example.com", "http://box.example.com:8000"),
+    ],
+)
+def test_what_it_prints_can_be_asked(host: str, url: str) -> None:
+    """An address of the launcher's own, also where the gateway listens on all."""
+    assert GatewayAddress(host=host, port=8000, metrics_port=9400).url == url
 
 
 @pytest.mark.parametrize(
