@@ -29,6 +29,7 @@ class Workload:
         return Request(
             model=model,
             messages=[{"role": "user", "content": PROMPT}],
+            speech=True,
             voice=VOICE,
             max_tokens=self.text_tokens,
             temperature=0.0,

@@ -31,7 +31,7 @@ def bench(  # noqa: PLR0913, PLR0917  # a command's options
     requests: Annotated[int, typer.Option(min=1, help="Turns in all.")] = 10,
     warm_up: Annotated[int, typer.Option(min=0, help="Turns before that are not counted.")] = 1,
     model: Annotated[str | None, typer.Option(help="Model name; else the first one offered.")] = None,
-    voice: Annotated[str, typer.Option(help="Voice of the replies.")] = "Chelsie",
+    voice: Annotated[str | None, typer.Option(help="Voice of the replies; else the deployment's.")] = None,
     text_only: Annotated[bool, typer.Option("--text-only", help="Ask for no speech.")] = False,
     prompt: Annotated[str, typer.Option(help="What each turn asks.")] = DEFAULT_PROMPT,
     max_tokens: Annotated[int | None, typer.Option(min=1, help="Longest text of a reply.")] = None,
@@ -43,7 +43,8 @@ def bench(  # noqa: PLR0913, PLR0917  # a command's options
     request = Request(
         model=find_model(server, model),
         messages=[{"role": "user", "content": prompt}],
-        voice=None if text_only else voice,
+        speech=not text_only,
+        voice=voice,
         max_tokens=max_tokens,
     )
     run = asyncio.run(_measure(server, request, turns, requests, warm_up))

@@ -34,7 +34,7 @@ def chat(  # noqa: PLR0913, PLR0917  # a command's options
     text: Annotated[str | None, typer.Argument(help="Say this, print the reply and leave.")] = None,
     url: Annotated[str, typer.Option(help="Where the gateway is.")] = DEFAULT_URL,
     model: Annotated[str | None, typer.Option(help="Model name; else the first one offered.")] = None,
-    voice: Annotated[str, typer.Option(help="Voice of the replies.")] = "Chelsie",
+    voice: Annotated[str | None, typer.Option(help="Voice of the replies; else the deployment's.")] = None,
     no_speech: Annotated[bool, typer.Option("--no-speech", help="Text only.")] = False,
     no_play: Annotated[bool, typer.Option("--no-play", help="Write the sound, do not play it.")] = False,
     system: Annotated[str | None, typer.Option(help="Instructions for the model.")] = None,
@@ -58,7 +58,8 @@ def chat(  # noqa: PLR0913, PLR0917  # a command's options
             server=server,
             client=client,
             model=find_model(server, model),
-            voice=None if no_speech else voice,
+            speech=not no_speech,
+            voice=voice,
             open_player=_open_silence if no_play else open_player,
             conversation=conversation,
         )
@@ -75,15 +76,21 @@ class Talk:
     server: Server
     client: httpx.Client
     model: str
-    voice: str | None
+    speech: bool = True
+    voice: str | None = None
     open_player: Callable[[Path], Player] = open_player
     conversation: Conversation = field(default_factory=Conversation)
 
     def say(self, text: str, out: Path) -> None:
         """Run one turn; a KeyboardInterrupt ends it early and goes on to the caller."""
         question = self.conversation.question(text)
-        request = Request(model=self.model, messages=self.conversation.messages(question), voice=self.voice)
-        player = Silence() if self.voice is None else self.open_player(out)
+        request = Request(
+            model=self.model,
+            messages=self.conversation.messages(question),
+            speech=self.speech,
+            voice=self.voice,
+        )
+        player = self.open_player(out) if self.speech else Silence()
         said: list[str] = []
         sound = WavFile(out)
         try:
@@ -131,7 +138,7 @@ class Talk:
                 self.conversation.attach(command, Path(argument))
                 typer.echo(f"[{Path(argument).name} goes with your next line]", err=True)
             case "voice" if argument:
-                self.voice = argument
+                self.speech, self.voice = True, argument
             case "reset":
                 self.conversation.reset()
             case "quit" | "exit":

@@ -49,11 +49,12 @@ class Server:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A streamed chat completion; `voice` None asks for text only."""
+    """A streamed chat completion. Without a `voice` the deployment's own speaks; OpenAI insists on one."""
 
     model: str
     messages: Sequence[Message]
-    voice: str | None
+    speech: bool
+    voice: str | None = None
     max_tokens: int | None = None
     temperature: float | None = None
     logit_bias: Mapping[str, float] | None = None
@@ -65,8 +66,9 @@ class Request:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        if self.voice is not None:
-            body |= {"modalities": ["text", "audio"], "audio": {"voice": self.voice, "format": "pcm16"}}
+        if self.speech:
+            voice = {} if self.voice is None else {"voice": self.voice}
+            body |= {"modalities": ["text", "audio"], "audio": {**voice, "format": "pcm16"}}
         optional = {
             "max_completion_tokens": self.max_tokens,
             "temperature": self.temperature,

@@ -29,14 +29,14 @@ def _sound(path: Path) -> bytes:
 
 
 def test_one_line_is_answered_in_text_and_a_wav_file(gateway: PaperGateway, tmp_path: Path) -> None:
-    """The text goes to stdout, the sound into the named file."""
+    """The text goes to stdout, the sound into the named file; the deployment's own voice speaks."""
     result = _run("Hi", "--url", gateway.url, "--out", str(tmp_path / "a.wav"))
     assert result.exit_code == 0
     assert "Hello there." in result.stdout
     assert _sound(tmp_path / "a.wav") == PCM * 2
     assert gateway.asked[0]["model"] == "demo"
     assert gateway.asked[0]["messages"] == [{"role": "user", "content": "Hi"}]
-    assert gateway.asked[0]["audio"] == {"voice": "Chelsie", "format": "pcm16"}
+    assert gateway.asked[0]["audio"] == {"format": "pcm16"}
 
 
 def test_no_speech_asks_for_text_only(gateway: PaperGateway, tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_a_conversation_remembers_what_was_said(gateway: PaperGateway, tmp_path:
         {"role": "user", "content": "two"},
     ]
     assert third == [system, {"role": "user", "content": "three"}]
-    assert [body["audio"]["voice"] for body in gateway.asked] == ["Chelsie", "Ethan", "Ethan"]
+    assert [body["audio"].get("voice") for body in gateway.asked] == [None, "Ethan", "Ethan"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a-1.wav", "a-2.wav", "a-3.wav"]
 
 
@@ -151,7 +151,7 @@ def test_a_reply_that_breaks_off_is_not_remembered(gateway: PaperGateway, tmp_pa
     server = Server(url=gateway.url)
     gateway.script = lambda body: [*spoken_reply(body)[:3], {"error": {"message": "stage lost"}}]
     with server.client() as client:
-        talk = Talk(server=server, client=client, model="demo", voice=None)
+        talk = Talk(server=server, client=client, model="demo", speech=False)
         with pytest.raises(CommandError, match="stage lost"):
             talk.say("Hi", tmp_path / "a.wav")
     assert talk.conversation.history == []
