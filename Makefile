@@ -39,7 +39,7 @@ bench: install ## Measure against transformers on this machine; prints tables, w
 	$(BIN)/python -m bench
 
 soak: install ## Hundreds of turns in a row: memory, KV blocks, processes
-	$(BIN)/python -m pytest -m soak tests
+	$(BIN)/python -m pytest -m soak --timeout 3600
 
 lock: ## Write requirements/*.txt anew from pyproject.toml
 	hack/lock.sh $(BIN)/uv
