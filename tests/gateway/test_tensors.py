@@ -107,7 +107,7 @@ FAILURES: dict[str, tuple[str, type[GatewayError], int, str | None]] = {
         "upstream_unavailable",
     ),
     "broken": (StageFailure(type="internal", message="m").model_dump_json(), GatewayError, 500, None),
-    "not ours": ("[thinker] shape mismatch", GatewayError, 500, None),
+    "Triton's own": ("Stub process is not healthy.", ReplicaRefused, 503, "upstream_unavailable"),
 }
 
 
