@@ -16,10 +16,18 @@ class Tasks(asyncio.TaskGroup):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        failure = None
         try:
             await super().__aexit__(kind, error, traceback)
         except BaseExceptionGroup as group:
-            raise _first(group) from group
+            failure = _first(group)
+            group.with_traceback(None)
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            # Its traceback holds this frame: in a circle the media that failed would outlive their request.
+            del failure, error, traceback
 
 
 def _first(error: BaseException) -> BaseException:

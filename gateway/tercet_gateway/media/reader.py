@@ -4,7 +4,6 @@ Opened in the app's lifespan, called by `conversation`. One by one, so that what
 allowance bounds the next decode, and so that a request with many parts does not push others aside.
 """
 
-import asyncio
 import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -28,6 +27,7 @@ from tercet_gateway.media.fetch import Fetcher
 from tercet_gateway.media.refusals import MediaError, too_large
 from tercet_gateway.media.workers import Workers
 from tercet_gateway.settings import MediaLimits
+from tercet_gateway.tasks import Tasks
 
 Kind = Literal["image", "audio", "video"]
 MediaPart = ImagePart | AudioPart | VideoPart
@@ -128,12 +128,15 @@ class MediaReader:
 
     async def _load_all(self, sources: Sequence[Source]) -> deque[bytes]:
         allowance = Allowance(self._limits.request_bytes, "bytes")
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._load(source, allowance)) for source in sources]
-        except ExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        return deque(task.result() for task in tasks)
+        files = deque([b""] * len(sources))
+
+        async def load(place: int, source: Source) -> None:
+            files[place] = await self._load(source, allowance)
+
+        async with Tasks() as tasks:
+            for place, source in enumerate(sources):
+                tasks.create_task(load(place, source))
+        return files
 
     async def _load(self, source: Source, allowance: Allowance) -> bytes:
         most = self._max_bytes(source.kind)
