@@ -52,6 +52,8 @@ class Stages(Protocol):
 
     def stream(self, stage: Stage, turn_id: str) -> AbstractAsyncContextManager[StageStream]: ...
 
+    def has_willing(self, stage: Stage) -> bool: ...
+
 
 class Listener(Protocol):
     def hear(self, delta: Delta) -> bool:
@@ -160,7 +162,7 @@ class TurnRun:
             try:
                 await self._converse(stage, outbox)
             except ReplicaRefused:
-                if not outbox.is_kept:
+                if not outbox.is_kept or not self._stages.has_willing(stage):
                     raise
                 outbox.rewind()  # nothing was said yet: another replica hears it all from the start
                 await self._converse(stage, outbox)

@@ -160,6 +160,13 @@ async def test_turn_that_one_replica_refuses_goes_to_another(triton: FakeTriton,
         assert {call.stage for call in second.calls} == set(Stage)
 
 
+async def test_only_replica_is_not_asked_again(gateway: Gateway, triton: FakeTriton) -> None:
+    """It is full: the caller is told so, and does not wait in its queue a second time."""
+    triton.faults[Stage.THINKER] = Fault(after=0, text=failure("overloaded"))
+    assert (await gateway.http.post("/v1/chat/completions", json=QUESTION)).status_code == 503
+    assert len(triton.calls) == 1
+
+
 async def test_server_that_dies_in_the_middle(gateway: Gateway, triton: FakeTriton) -> None:
     """A lost replica after the first byte is an error event, not a short reply."""
     triton.faults[Stage.THINKER] = Fault(after=1)

@@ -54,7 +54,10 @@ class Replica:
 
     def rank(self, now_s: float) -> tuple[bool, int, int]:
         """Lowest first: not resting, least loaded, least often asked."""
-        return (now_s < self._rests_until_s, self._turns, self._taken)
+        return (self.rests(now_s), self._turns, self._taken)
+
+    def rests(self, now_s: float) -> bool:
+        return now_s < self._rests_until_s
 
     @asynccontextmanager
     async def stream(self, turn_id: str, connect_s: float) -> AsyncIterator[StageStream]:
@@ -113,6 +116,10 @@ class Replicas:
                 continue
         raise unavailable_error(f"{self._stage}: no replica can be reached")
 
+    def has_willing(self) -> bool:
+        now_s = asyncio.get_running_loop().time()
+        return not all(replica.rests(now_s) for replica in self._replicas)
+
     async def is_ready(self) -> bool:
         return any(await asyncio.gather(*(replica.is_ready() for replica in self._replicas)))
 
@@ -130,6 +137,10 @@ class StagePool:
 
     def stream(self, stage: Stage, turn_id: str) -> AbstractAsyncContextManager[StageStream]:
         return self._stages[stage].stream(turn_id)
+
+    def has_willing(self, stage: Stage) -> bool:
+        """Whether there is a replica that has not just refused a turn, or been out of reach."""
+        return self._stages[stage].has_willing()
 
     async def list_unready(self) -> list[Stage]:
         ready = await asyncio.gather(*(self._stages[stage].is_ready() for stage in Stage))
