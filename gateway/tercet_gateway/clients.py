@@ -5,7 +5,7 @@ has begun; whoever waits on a stage or on media waits through `Client`.
 """
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from starlette.types import Receive, Scope
@@ -25,13 +25,13 @@ class Client:
         self._headers = dict(scope["headers"])
         self._receive = receive
 
-    async def read_body(self, limit_bytes: int, timeout_s: float) -> bytes:
-        """Read it once, before anything else here is called."""
+    async def read_body(self, limit_bytes: int, timeout_s: float, hold: Callable[[int], None]) -> bytes:
+        """Read it once, before anything else here is called. `hold` is told of each part's size."""
         if self._declared_bytes() > limit_bytes:
             raise _too_large(limit_bytes)
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._read_parts(limit_bytes)
+                return await self._read_parts(limit_bytes, hold)
         except TimeoutError:
             raise RequestError("The body did not arrive in time.", status=408) from None
 
@@ -56,13 +56,15 @@ class Client:
         length: bytes = self._headers.get(b"content-length", b"")
         return int(length) if length.isdigit() else 0
 
-    async def _read_parts(self, limit_bytes: int) -> bytes:
+    async def _read_parts(self, limit_bytes: int, hold: Callable[[int], None]) -> bytes:
         body = bytearray()
         while True:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone
-            body += message.get("body", b"")
+            part = message.get("body", b"")
+            hold(len(part))
+            body += part
             if len(body) > limit_bytes:
                 raise _too_large(limit_bytes)
             if not message.get("more_body", False):

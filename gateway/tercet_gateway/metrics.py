@@ -93,6 +93,7 @@ class Metrics:
         self.tokens = family.counter("tokens", "Tokens of finished turns.", ("model", "kind"))
         self.requests = family.counter("requests", "Answered requests, by HTTP status.", ("status",))
         self.in_flight = family.gauge("in_flight_requests", "Turns in this process.")
+        self.held_bytes = family.gauge("held_body_bytes", "Bodies whose media have not all been read.")
 
     @contextmanager
     def serve(self, host: str, port: int) -> Iterator[int]:

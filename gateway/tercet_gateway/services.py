@@ -46,6 +46,7 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
     async with AsyncExitStack() as stack:
         admission = Admission(settings.limits)
         metrics.in_flight.set_function(lambda: admission.in_flight)
+        metrics.held_bytes.set_function(lambda: admission.held_bytes)
         pools = {}
         for deployment in settings.deployments:
             pool = pools[deployment.model] = StagePool(deployment, settings.timeouts.connect_s)

@@ -60,6 +60,8 @@ class Deployment:
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
 class Limits:
     body_bytes: int = Field(default=64 * 2**20, gt=0)
+    bodies_bytes: int = Field(default=512 * 2**20, gt=0)
+    """Of all requests whose bodies and media are being read; more are refused with Retry-After."""
     turns: int = Field(default=256, gt=0)
     """Turns in flight in this process; more are refused with Retry-After."""
     retry_after_s: int = Field(default=1, ge=1, le=120)

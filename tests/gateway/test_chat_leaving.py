@@ -91,14 +91,14 @@ async def test_client_that_leaves_frees_its_stages(gateway: Gateway, triton: Fak
 
 
 async def test_client_that_leaves_in_its_own_body_is_noticed(gateway: Gateway, triton: FakeTriton) -> None:
-    """Its place is free again, and no stage was asked."""
+    """Its bytes are let go, and no stage was asked."""
     _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
     writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: test\r\nContent-Length: 900\r\n\r\n{")
     await writer.drain()
-    await eventually(lambda: gateway.count("in_flight_requests") == 1)
+    await eventually(lambda: gateway.count("held_body_bytes") == 1)
     writer.close()
     await writer.wait_closed()
-    await eventually(lambda: gateway.count("in_flight_requests") == 0)
+    await eventually(lambda: gateway.count("held_body_bytes") == 0)
     assert triton.calls == []
 
 

@@ -1,5 +1,6 @@
 """What is refused before any stage hears of it: the status, and all four keys of the envelope."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -10,7 +11,7 @@ import pytest
 from tercet_gateway.settings import Limits
 from tercet_wire.names import Stage
 
-from tests.gateway.conftest import MODEL, Gateway
+from tests.gateway.conftest import MODEL, Gateway, eventually
 from tests.gateway.fake_triton import FakeTriton, Fault
 
 QUESTION: dict[str, Any] = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
@@ -216,4 +217,33 @@ async def test_full_house_is_told_when_to_come_again(
             assert response.json()["error"]["code"] == "overloaded"
         await triton.wait_until_cancelled(Stage.THINKER)
         triton.faults.clear()
+        assert (await gateway.http.post("/v1/chat/completions", json=QUESTION)).status_code == 200
+
+
+async def test_slow_senders_take_no_place_from_others(
+    serve: Callable[..., AbstractAsyncContextManager[Gateway]],
+) -> None:
+    """A place is taken by a request that has come in whole."""
+    async with serve(limits=Limits(turns=1)) as gateway:
+        _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: test\r\nContent-Length: 900\r\n\r\n{")
+        await eventually(lambda: gateway.count("held_body_bytes") == 1)
+        assert (await gateway.http.post("/v1/chat/completions", json=QUESTION)).status_code == 200
+        writer.transport.abort()
+
+
+async def test_bodies_together_have_a_bound(
+    serve: Callable[..., AbstractAsyncContextManager[Gateway]],
+) -> None:
+    """Who comes when it is reached is told to come again, and then is served."""
+    async with serve(limits=Limits(bodies_bytes=1000, retry_after_s=7)) as gateway:
+        _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: test\r\nContent-Length: 1001\r\n\r\n")
+        writer.write(b" " * 1000)
+        await eventually(lambda: gateway.count("held_body_bytes") == 1000)
+        refused = await gateway.http.post("/v1/chat/completions", json=QUESTION)
+        assert (refused.status_code, refused.headers["retry-after"]) == (503, "7")
+        assert refused.json()["error"]["code"] == "overloaded"
+        writer.transport.abort()
+        await eventually(lambda: gateway.count("held_body_bytes") == 0)
         assert (await gateway.http.post("/v1/chat/completions", json=QUESTION)).status_code == 200

@@ -68,15 +68,17 @@ async def test_result_and_failure_come_through_as_they_are() -> None:
 
 
 async def test_body_is_joined() -> None:
-    """Parts come in any cut."""
+    """Parts come in any cut, and each is counted as it comes."""
+    held: list[int] = []
     wire = Wire(part(b"ab", more=True), part(b"", more=True), part(b"c", more=False))
-    assert await wire.client().read_body(3, 5) == b"abc"
+    assert await wire.client().read_body(3, 5, held.append) == b"abc"
+    assert held == [2, 0, 1]
 
 
 async def test_body_that_does_not_come_is_408() -> None:
     """A slow sender does not hold its place for ever."""
     with pytest.raises(RequestError) as refused:
-        await Wire(part(b"a", more=True)).client().read_body(10, 0.01)
+        await Wire(part(b"a", more=True)).client().read_body(10, 0.01, lambda _: None)
     assert refused.value.status == 408
 
 
@@ -84,6 +86,6 @@ async def test_declared_length_is_refused_before_it_is_read() -> None:
     """Nothing is taken off the wire for it."""
     wire = Wire(part(b"a", more=False))
     with pytest.raises(RequestError) as refused:
-        await wire.client(content_length="11").read_body(10, 5)
+        await wire.client(content_length="11").read_body(10, 5, lambda _: None)
     assert refused.value.status == 413
     assert wire.messages

@@ -7,6 +7,8 @@ see a client leave while it waits, and one place in the count of turns.
 import asyncio
 import logging
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 from uuid import uuid4
@@ -40,9 +42,8 @@ class ChatCompletions:
         received_s = time.monotonic()
         services: Services = scope["app"].state.services
         client = Client(scope, receive)
-        with services.admission.admit():
-            # No name for the request here: its media would stay in memory for as long as the turn goes on.
-            reply = await _prepare(services, client, await _read_request(services, client), received_s)
+        with ExitStack() as place:
+            reply = await _begin(services, client, place, received_s)
             if reply.order.stream:
                 await _stream(services, reply, send)
             else:
@@ -60,9 +61,18 @@ class _Reply:
     meter: TurnMeter
 
 
-async def _read_request(services: Services, client: Client) -> ChatRequest:
+async def _begin(services: Services, client: Client, place: ExitStack, received_s: float) -> _Reply:
+    """The request ends here: its media would else stay in memory for as long as the turn goes on."""
+    services.admission.check_place()
+    with services.admission.hold_body() as hold:
+        request = await _read_request(services, client, hold)
+        place.enter_context(services.admission.admit())
+        return await _prepare(services, client, request, received_s)
+
+
+async def _read_request(services: Services, client: Client, hold: Callable[[int], None]) -> ChatRequest:
     settings = services.settings
-    body = await client.read_body(settings.limits.body_bytes, settings.timeouts.body_s)
+    body = await client.read_body(settings.limits.body_bytes, settings.timeouts.body_s, hold)
     if len(body) <= _LARGE_BODY_BYTES:
         return parse_chat_request(body)
     return await asyncio.get_running_loop().run_in_executor(services.parsers, parse_chat_request, body)
