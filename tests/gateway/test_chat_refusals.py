@@ -103,6 +103,12 @@ REFUSED: dict[str, tuple[dict[str, Any], int, str, str]] = {
         "invalid_value",
         "max_tokens",
     ),
+    "penalty that leaves the range of numbers": (
+        {"repetition_penalty": 1e-40},
+        400,
+        "invalid_value",
+        "repetition_penalty",
+    ),
     "top logprobs alone": ({"top_logprobs": 2}, 400, "invalid_value", "top_logprobs"),
     "expired audio": (
         {"messages": [*QUESTION["messages"], {"role": "assistant", "audio": {"id": "audio_x"}}]},

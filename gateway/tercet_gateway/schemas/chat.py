@@ -233,7 +233,7 @@ class ChatRequest(Document):
     response_format: ResponseFormat | None = None
     # not in OpenAI's API, but in that of other servers of this model
     top_k: Annotated[int, Field(ge=1)] | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = None
+    repetition_penalty: Annotated[float, Field(ge=0.01, le=2)] | None = None
     speaker: str | None = None
     """The same as `audio.voice`."""
     use_audio_in_video: bool | None = None
