@@ -122,7 +122,7 @@ class Timeouts:
     """For a request's body to arrive."""
     connect_s: float = Field(default=3.0, gt=0)
     first_message_s: float = Field(default=120.0, gt=0)
-    """From a stage's first request to its first answer: queue and prefill."""
+    """From the turn's begin to the thinker's first message: queue and prefill."""
     idle_s: float = Field(default=60.0, gt=0)
     """Between two messages of any stage of a turn; longer than a turn may wait in a stage's queue."""
     total_s: float = Field(default=900.0, gt=0)
