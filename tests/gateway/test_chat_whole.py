@@ -150,7 +150,7 @@ async def test_earlier_spoken_reply_is_known_by_its_id(gateway: Gateway, triton:
 
 
 def find_requests() -> list[ChatRequest]:
-    return [each for each in gc.get_objects() if isinstance(each, ChatRequest)]
+    return [each for each in gc.get_objects() if type(each) is ChatRequest]
 
 
 async def test_media_are_let_go_once_the_thinker_has_them(gateway: Gateway, triton: FakeTriton) -> None:
