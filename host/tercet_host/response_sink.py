@@ -90,8 +90,10 @@ class ResponseSink(Generic[Output]):
         if failure is None:
             self._sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
             return
-        error = pb_utils.TritonError(failure.model_dump_json())
-        self._sender.send(
-            pb_utils.InferenceResponse(output_tensors=[], error=error),
-            flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL,
-        )
+        try:
+            error = pb_utils.TritonError(failure.model_dump_json())
+            response = pb_utils.InferenceResponse(output_tensors=[], error=error)
+            self._sender.send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+        except Exception:  # no shared memory is left, say; without the flag the client would wait for ever
+            self._sender.send(flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+            raise

@@ -53,10 +53,13 @@ class FakeSender:
     finals: int = 0
     cancelled: bool = False
     broken: bool = False
+    """Takes no more outputs."""
+    full: bool = False
+    """Takes nothing but flags."""
     ended: threading.Event = field(default_factory=threading.Event)
 
     def send(self, response: FakeResponse | None = None, flags: int = 0) -> None:
-        if self.broken and not flags:
+        if (self.broken and not flags) or (self.full and response is not None):
             raise RuntimeError("the server took no response")
         if response is not None:
             self.responses.append(response)

@@ -109,6 +109,16 @@ def test_an_answer_that_cannot_be_sent_fails_its_turn(load: Loader) -> None:
     assert sink.is_cancelled()
 
 
+def test_a_failure_that_cannot_be_sent_still_ends_the_request(load: Loader) -> None:
+    """The flag alone needs no memory that is shared with the server."""
+    loaded = load(Stage.THINKER)
+    sender = loaded.ask(SESSION="a", TURN=SPOKEN.model_dump_json())
+    sender.full = True
+    loaded.engine.sinks["a"].close(StageFailure(type="internal", message="why"))
+    assert sender.wait() == []
+    assert sender.finals == 1
+
+
 @pytest.mark.parametrize(
     ("tensors", "kind"),
     [
