@@ -31,6 +31,15 @@ async def read_loads(triton: Triton) -> dict[Stage, Load]:
     }
 
 
+async def read_loads_at_rest(triton: Triton) -> dict[Stage, Load]:
+    """The same once that turn is alone."""
+    async with asyncio.timeout(IDLE_S):
+        while True:
+            loads = await read_loads(triton)
+            if all(load.turns <= 1 and not load.waiting for load in loads.values()):
+                return loads
+
+
 def _last_load(answers: list[Answer]) -> Load:
     last = [answer for answer in answers if answer.tensors][-1]
     return StageEvent.model_validate_json(last.text(Tensor.EVENT)).load

@@ -7,7 +7,7 @@ from openai import AsyncOpenAI
 from tercet_wire.messages import Load
 from tercet_wire.names import Stage
 
-from tests.e2e.idle import read_loads, read_metric, wait_idle
+from tests.e2e.idle import read_loads_at_rest, read_metric, wait_idle
 from tests.e2e.leavers import LEAVERS, Leave
 from tests.e2e.replies import SPOKEN, ask_about, hear
 from tests.e2e.served import Served
@@ -19,7 +19,7 @@ ABREAST = 4
 @pytest.fixture
 async def at_rest(triton: Triton) -> dict[Stage, Load]:
     """What the stages say of themselves when they have nothing else to do."""
-    return await read_loads(triton)
+    return await read_loads_at_rest(triton)
 
 
 @pytest.mark.parametrize("leave", LEAVERS.values(), ids=LEAVERS.keys())
