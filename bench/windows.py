@@ -36,8 +36,6 @@ from bench.reports import Report, print_report, write_report
 
 RESULTS: Final = Path(__file__).parent / "results"
 CACHE: Final = Path.home() / ".cache" / "tercet"
-LONG_AGO: Final = 1e9
-"""A time at which every listener has run dry."""
 FFT: Final = 1024
 HOP: Final = 240
 MELS: Final = 80
@@ -148,7 +146,7 @@ def speak(model: SpeechModel, codes: tuple[int, ...], window: WindowSettings, se
     began = time.process_time()
     for number in range(len(codes) + 1):
         turn.receive(codes[number : number + 1], number == len(codes), 0.0)
-        while job := turn.next_window(LONG_AGO):
+        while job := turn.next_window():
             (made,) = run_step(model, [Job(turn=turn, window=job)])
             pieces.append(turn.commit(job, made.decoded, made.rendered))
             turn.note_sent(len(pieces[-1]), 0.0)

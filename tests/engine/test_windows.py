@@ -19,14 +19,14 @@ PLAIN = WindowSettings()
 QWEN = WindowSettings(first_codes=36, blocks=2, look_ahead_blocks=1)
 
 
-def speak(settings: WindowSettings, codes: int, ahead_s: float = 0.0) -> list[tuple[int, Window]]:
+def speak(settings: WindowSettings, codes: int) -> list[tuple[int, Window]]:
     """All windows of a reply whose codes come one by one, with the count at which each fired."""
     windows: list[tuple[int, Window]] = []
     progress = Progress()
     for count in range(1, codes + 2):
         progress = replace(progress, codes=min(count, codes), complete=count > codes)
         while not (windows and windows[-1][1].last):
-            window = decide_window(settings, progress, ahead_s)
+            window = decide_window(settings, progress)
             if window is None:
                 break
             windows.append((min(count, codes), window))
@@ -98,12 +98,11 @@ SETTINGS = [
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=range(len(SETTINGS)))
 @pytest.mark.parametrize("codes", [1, 7, 8, 12, 13, 24, 59, 60, 61, 200])
-@pytest.mark.parametrize("ahead_s", [0.0, 0.9, 60.0])
 def test_every_frame_is_sent_once_and_every_block_made_final_once(
-    settings: WindowSettings, codes: int, ahead_s: float
+    settings: WindowSettings, codes: int
 ) -> None:
     """Whatever the settings: frames leave in order, final blocks follow each other, only the end is last."""
-    windows = [window for _, window in speak(settings, codes, ahead_s)]
+    windows = [window for _, window in speak(settings, codes)]
     sent = final = decoded = 0
     for window in windows:
         assert window.send_from == sent <= window.send_until
@@ -119,46 +118,42 @@ def test_every_frame_is_sent_once_and_every_block_made_final_once(
 
 
 @pytest.mark.parametrize(
-    ("ahead_s", "blocks"), [(-1.0, 1), (0.0, 1), (0.9, 1), (1.0, 2), (1.5, 3), (2.0, 4), (100.0, 4)]
+    ("sent_s", "blocks"), [(0.0, 1), (1.9, 1), (1.92, 2), (2.88, 3), (3.84, 4), (100.0, 4)]
 )
-def test_windows_grow_with_the_listeners_buffer(ahead_s: float, blocks: int) -> None:
-    """A window is at most half of what the listener still has to play, and never over max_blocks."""
-    progress = Progress(codes=120, final_blocks=2, decoded_codes=24, sent_frames=36)
-    window = decide_window(PLAIN, progress, ahead_s)
+def test_windows_grow_with_the_sound_sent(sent_s: float, blocks: int) -> None:
+    """A window is at most a quarter of what the listener was sent, and never over max_blocks."""
+    progress = Progress(codes=1200, final_blocks=2, decoded_codes=24, sent_frames=round(sent_s * 100))
+    window = decide_window(PLAIN, progress)
     assert window is not None
     assert window.blocks == blocks
 
 
-def test_a_big_window_waits_for_its_codes_until_the_buffer_has_shrunk() -> None:
-    """With three blocks wanted and two there, nothing fires; once two are wanted, both go."""
-    progress = Progress(codes=48, final_blocks=2, decoded_codes=24, sent_frames=36)
-    assert decide_window(PLAIN, progress, 1.5) is None
-    window = decide_window(PLAIN, progress, 1.0)
-    assert window is not None
-    assert window.blocks == 2
+@pytest.mark.parametrize("settings", SETTINGS, ids=range(len(SETTINGS)))
+@pytest.mark.parametrize("codes", [1, 8, 12, 24, 36, 59, 60, 240, 600])
+def test_a_reply_is_cut_the_same_whenever_its_codes_come(settings: WindowSettings, codes: int) -> None:
+    """One by one or all at once: the samples must not depend on how busy a server is."""
+    at_once: list[Window] = []
+    progress = Progress(codes=codes, complete=True)
+    while not (at_once and at_once[-1].last):
+        window = decide_window(settings, progress)
+        assert window is not None
+        at_once.append(window)
+        progress = advance(progress, window)
+    assert at_once == [window for _, window in speak(settings, codes)]
 
 
 def test_a_long_reply_that_is_complete_at_once_is_cut_into_windows() -> None:
     """The first sound must not wait for all the codes because they are there."""
-    window = decide_window(PLAIN, Progress(codes=600, complete=True), 0.0)
+    window = decide_window(PLAIN, Progress(codes=600, complete=True))
     assert window is not None
     assert (window.end_code, window.last) == (8, False)
-
-
-@pytest.mark.parametrize("codes", [8, 11, 12, 13, 600])
-@pytest.mark.parametrize("complete", [False, True])
-def test_the_first_window_is_the_same_whenever_its_codes_come(codes: int, complete: bool) -> None:
-    """What a partial block sounds like depends on its cut, which must not depend on the server's load."""
-    window = decide_window(PLAIN, Progress(codes=codes, complete=complete), 0.0)
-    assert window is not None
-    assert window.end_code == 8
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=range(len(SETTINGS)))
 def test_a_reply_without_codes_has_one_empty_last_window(settings: WindowSettings) -> None:
     """Zero codes still need an end."""
-    assert decide_window(settings, Progress(), 0.0) is None
-    window = decide_window(settings, Progress(complete=True), 0.0)
+    assert decide_window(settings, Progress()) is None
+    window = decide_window(settings, Progress(complete=True))
     assert window is not None
     assert window.last
     assert (window.blocks, window.send_from, window.send_until) == (0, 0, 0)

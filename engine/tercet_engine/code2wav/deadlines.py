@@ -24,14 +24,27 @@ def deadline(*, begin_at: float, due_s: float, first_sent_at: float | None, sent
     return begin_at + due_s if first_sent_at is None else first_sent_at + sent_s
 
 
-def choose_batch(candidates: Sequence[Candidate], *, now: float, most_blocks: int) -> list[int]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchLimits:
+    """Most blocks in a step.
+
+    `in_time` keeps steps short, so that a new turn is soon begun; `late` is for when listeners already wait
+    and only sound a second counts, which full steps make more of.
+    """
+
+    in_time: int
+    late: int
+
+
+def choose_batch(candidates: Sequence[Candidate], *, now: float, limits: BatchLimits) -> list[int]:
     """Indices of the candidates to decode together, most urgent first.
 
-    The most urgent is always in, whatever it costs; others join in order of their deadlines as long as
-    `most_blocks` holds, except relaxed ones beside one that is not.
+    The most urgent is always in, whatever it costs; others join in order of their deadlines as long as the
+    limit holds, except relaxed ones beside one that is not.
     """
     chosen: list[int] = []
     blocks = 0
+    most_blocks = limits.late if any(each.due_at < now for each in candidates) else limits.in_time
     for index in sorted(range(len(candidates)), key=lambda index: candidates[index].due_at):
         candidate = candidates[index]
         if chosen and blocks + candidate.blocks > most_blocks:

@@ -19,7 +19,7 @@ from tercet_wire.messages import FailureType, Load, StageEvent, StageFailure, Us
 from tercet_wire.settings import StageSettings
 
 from tercet_engine.checkpoint import open_checkpoint
-from tercet_engine.code2wav.deadlines import Candidate, choose_batch
+from tercet_engine.code2wav.deadlines import BatchLimits, Candidate, choose_batch
 from tercet_engine.code2wav.model import SpeechModel, load_model
 from tercet_engine.code2wav.noise import NoiseSource
 from tercet_engine.code2wav.steps import Job, Made, run_step
@@ -27,9 +27,10 @@ from tercet_engine.code2wav.turn import SpeechTurn
 from tercet_engine.spread import spread
 from tercet_engine.stage import Code2WavInput, Code2WavOutput, Sink, StageEngine, StageError
 
-CPU_BATCH_BLOCKS: Final = 2
-"""Most blocks in a step: a CPU is busy with two, and more would only make a new turn wait."""
-GPU_BATCH_BLOCKS: Final = 16
+CPU_LIMITS: Final = BatchLimits(in_time=2, late=8)
+"""Two cores make 1.0 s of sound a second in steps of two single blocks, 1.6 s in steps of eight."""
+GPU_LIMITS: Final = BatchLimits(in_time=16, late=32)
+"""Not measured."""
 WATCH_S: Final = 0.02
 """How often open turns are looked at without news: clients go, and buffers drain."""
 IDLE_S: Final = 1.0
@@ -56,7 +57,7 @@ class Code2Wav:
         self._model = model
         self._settings = settings
         self._clock = clock
-        self._most_blocks = CPU_BATCH_BLOCKS if model.dit.device.type == "cpu" else GPU_BATCH_BLOCKS
+        self._limits = CPU_LIMITS if model.dit.device.type == "cpu" else GPU_LIMITS
         self._active: dict[str, SpeechTurn] = {}
         self._waiting: dict[str, SpeechTurn] = {}  # in order of arrival
         self._load = Load()
@@ -137,13 +138,11 @@ class Code2Wav:
     def _choose(self) -> list[Job]:
         now = self._clock()
         jobs = [
-            Job(turn=turn, window=window)
-            for turn in self._active.values()
-            if (window := turn.next_window(now))
+            Job(turn=turn, window=window) for turn in self._active.values() if (window := turn.next_window())
         ]
         self._measure([now - job.turn.due_at for job in jobs])
         candidates = [Candidate(due_at=job.turn.due_at, blocks=job.window.blocks) for job in jobs]
-        return [jobs[index] for index in choose_batch(candidates, now=now, most_blocks=self._most_blocks)]
+        return [jobs[index] for index in choose_batch(candidates, now=now, limits=self._limits)]
 
     def _rest(self) -> None:
         with self._wake:

@@ -78,9 +78,8 @@ class SpeechTurn:
             sent_s=self._sent_s,
         )
 
-    def next_window(self, now: float) -> Window | None:
-        ahead_s = 0.0 if self._first_sent_at is None else self._first_sent_at + self._sent_s - now
-        return decide_window(self.window_settings, self._progress, ahead_s)
+    def next_window(self) -> Window | None:
+        return decide_window(self.window_settings, self._progress)
 
     def segment(self, window: Window) -> Segment | None:
         """What the DiT decodes; None when the window has only sound left."""

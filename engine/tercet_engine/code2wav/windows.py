@@ -1,8 +1,9 @@
 """Which codes to decode next, and which frames of them to send: the rules of streaming as pure functions.
 
 The code2wav stage asks `decide_window` before each step; the talker asks `message_boundaries` when to send,
-so that a message is there exactly when a window can fire. Knows neither torch nor clocks: the caller says
-how far ahead its listener is.
+so that a message is there exactly when a window can fire. Knows neither torch nor clocks: where a reply is
+cut depends on its codes alone, not on when they came, so that a seeded turn has the same samples on an idle
+server, on a busy one and when it is replayed on another.
 
 Units: a code is 2 mel frames of 10 ms; a block is 12 codes. A block is *final* once it has been decoded
 whole, with its look-ahead; frames of a block that is not are provisional: good enough to be heard or to
@@ -20,9 +21,9 @@ BLOCK_CODES: Final = 12
 FRAMES_PER_CODE: Final = 2
 BLOCK_FRAMES: Final = BLOCK_CODES * FRAMES_PER_CODE
 FRAMES_PER_S: Final = CODES_PER_S * FRAMES_PER_CODE
-BLOCK_S: Final = BLOCK_CODES / CODES_PER_S
-AHEAD_PER_WINDOW: Final = 2.0
-"""How many windows the listener's buffer must hold before they grow: two, so that a late one does no harm."""
+SENT_PER_WINDOW: Final = 4
+"""A window is at most a quarter of the sound sent before it: a server that needs r seconds for a second has
+by then gained (1 - r) of that sound for its listener, who can wait r / 4 as long as r is at most 0.8."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,18 +61,12 @@ class Window:
         return -(-(self.end_code - self.start_code) // BLOCK_CODES)
 
 
-def decide_window(settings: WindowSettings, progress: Progress, ahead_s: float) -> Window | None:
-    """The next window of a turn, or None: wait for more codes (or for a shorter `ahead_s`).
-
-    `ahead_s`: seconds of sound sent minus seconds since the first was sent; 0 before that.
-    """
-    if settings.mode == "whole":
-        return _build_window(settings, progress, progress.codes) if progress.complete else None
-    if progress.decoded_codes == 0:
-        end = _first_end(settings, progress)
-    else:
-        end = _next_end(settings, progress, ahead_s)
-    return None if end is None else _build_window(settings, progress, end)
+def decide_window(settings: WindowSettings, progress: Progress) -> Window | None:
+    """The next window of a turn, or None: wait for more codes."""
+    end = _next_end(settings, progress)
+    if end is not None and end <= progress.codes:
+        return _build_window(settings, progress, end, last=False)
+    return _build_window(settings, progress, progress.codes, last=True) if progress.complete else None
 
 
 def advance(progress: Progress, window: Window) -> Progress:
@@ -96,37 +91,28 @@ def message_boundaries(settings: WindowSettings) -> Iterator[int]:
         boundary += settings.blocks * BLOCK_CODES
 
 
-def _first_end(settings: WindowSettings, progress: Progress) -> int | None:
-    """Never more than asked for, though more be there: a seeded turn sounds the same on a busy server."""
-    if progress.codes < settings.first_codes and not progress.complete:
+def _next_end(settings: WindowSettings, progress: Progress) -> int | None:
+    """The count of codes at which the next window fires; None: at the reply's end only."""
+    if settings.mode == "whole":
         return None
-    return min(progress.codes, settings.first_codes)
+    if progress.decoded_codes == 0:
+        return settings.first_codes
+    blocks = progress.final_blocks + _wanted_blocks(settings, progress) + settings.look_ahead_blocks
+    return blocks * BLOCK_CODES
 
 
-def _next_end(settings: WindowSettings, progress: Progress, ahead_s: float) -> int | None:
-    wanted = _wanted_blocks(settings, progress, ahead_s)
-    if progress.complete:
-        ready = -(-progress.codes // BLOCK_CODES) - progress.final_blocks
-        if ready <= wanted:
-            return progress.codes
-    elif progress.codes // BLOCK_CODES - progress.final_blocks < wanted + settings.look_ahead_blocks:
-        return None
-    blocks = progress.final_blocks + wanted + settings.look_ahead_blocks
-    return min(blocks * BLOCK_CODES, progress.codes)
-
-
-def _wanted_blocks(settings: WindowSettings, progress: Progress, ahead_s: float) -> int:
+def _wanted_blocks(settings: WindowSettings, progress: Progress) -> int:
     """The rest of a block that was sent in part, then more as the listener's buffer grows.
 
-    Not more because more codes are there: a listener with a short buffer needs a short wait.
+    Multiples of `blocks`, so that windows end where the talker's messages do.
     """
     if progress.decoded_codes % BLOCK_CODES:
         return 1
-    return max(settings.blocks, min(int(ahead_s / AHEAD_PER_WINDOW / BLOCK_S), settings.max_blocks))
+    affordable = min(progress.sent_frames // (SENT_PER_WINDOW * BLOCK_FRAMES), settings.max_blocks)
+    return max(1, affordable // settings.blocks) * settings.blocks
 
 
-def _build_window(settings: WindowSettings, progress: Progress, end: int) -> Window:
-    last = progress.complete and end == progress.codes
+def _build_window(settings: WindowSettings, progress: Progress, end: int, *, last: bool) -> Window:
     start = progress.final_blocks * BLOCK_CODES
     if last and end == progress.decoded_codes:
         start = end  # decoded already, with the same codes: only the sound that waited for context is left
