@@ -3,7 +3,7 @@
 `tercet up` and the operator read the same; field names are camelCase in YAML.
 """
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
@@ -18,6 +18,23 @@ class SpecPart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
 
+class CacheSpec(SpecPart):
+    size: str = Field(
+        pattern=r"^[1-9][0-9]*(Ki|Mi|Gi|Ti|k|M|G|T)?$", description="Size of the volume, such as 40Gi."
+    )
+    storage_class_name: str | None = Field(
+        default=None, description="Storage class of the volume. Empty: the cluster's default."
+    )
+    access_mode: Literal["ReadWriteOnce", "ReadWriteMany"] = Field(
+        default="ReadWriteOnce", description="ReadWriteMany lets pods on several nodes share the volume."
+    )
+
+
+class SecretKeySpec(SpecPart):
+    name: str = Field(min_length=1, description="Name of the Secret, in the namespace of the deployment.")
+    key: str = Field(default="token", min_length=1, description="Key in the Secret.")
+
+
 class ModelSpec(SpecPart):
     source: str = Field(
         pattern=r"^(hf|modelscope|pvc|file|demo)://.+",
@@ -26,20 +43,37 @@ class ModelSpec(SpecPart):
     )
     revision: str = Field(default="main", description="Branch, tag or commit of a hub source.")
     dtype: Dtype = Field(default="bfloat16", description="Number format of thinker and talker.")
+    cache: CacheSpec | None = Field(
+        default=None,
+        description="A volume that keeps the model over restarts. Without it each pod fetches its own copy.",
+    )
+    token: SecretKeySpec | None = Field(
+        default=None, description="Secret with the hub's access token, for models that need one."
+    )
 
 
 class ResourcesSpec(SpecPart):
-    limits: dict[str, str | int] = Field(default_factory=dict)
-    requests: dict[str, str | int] = Field(default_factory=dict)
+    limits: dict[str, str | int] = Field(
+        default_factory=dict, description="Most of each resource, such as nvidia.com/gpu: 1 or cpu: 8."
+    )
+    requests: dict[str, str | int] = Field(
+        default_factory=dict, description="What the scheduler sets aside. Empty: the limits."
+    )
 
 
 class StageSpec(SpecPart):
     engine: Literal["torch"] = Field(default="torch", description="What runs the network.")
     replicas: int = Field(default=1, ge=0, description="Servers that host this stage.")
-    resources: ResourcesSpec = ResourcesSpec()
-    devices: tuple[str, ...] = Field(
+    resources: ResourcesSpec = Field(
+        default=ResourcesSpec(),
+        description="Of the stage's container. Colocated stages share one, which gets the sum.",
+    )
+    devices: tuple[Annotated[str, Field(pattern=r"^(cpu|cuda:[0-9]{1,2})$")], ...] = Field(
         default=(),
-        description="Torch devices, e.g. [cuda:0]. Empty: the GPUs asked for, else the CPU.",
+        max_length=16,
+        description="Torch devices, one instance of the stage on each, such as [cuda:0]. Colocated stages "
+        "name their GPUs here, and the pod asks for as many as they name. Empty: the GPUs in "
+        "resources.limits, else the CPU.",
     )
     threads: int | None = Field(default=None, ge=1, description="CPU threads. Empty: a third of the cores.")
     max_turns: int = Field(default=32, ge=1, description="Turns stepped at once; more wait.")
@@ -52,12 +86,17 @@ class StageSpec(SpecPart):
     )
     block_tokens: int = Field(default=16, ge=1, description="Tokens in one KV block.")
     chunk_tokens: int = Field(default=256, ge=1, description="Most prompt tokens in one step.")
+    # Passed through to the pods unvalidated, as Kubernetes' own schema is the judge of it.
+    pod_template: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Merged into this stage's pods after spec.podTemplate (Disaggregated only).",
+    )
 
 
 class StagesSpec(SpecPart):
-    thinker: StageSpec = StageSpec()
-    talker: StageSpec = StageSpec()
-    code2wav: StageSpec = StageSpec()
+    thinker: StageSpec = Field(default=StageSpec(), description="Reads the turn and writes the text.")
+    talker: StageSpec = Field(default=StageSpec(), description="Turns the thinker's states into codes.")
+    code2wav: StageSpec = Field(default=StageSpec(), description="Turns codes into sound.")
 
     def of(self, stage: Stage) -> StageSpec:
         match stage:
@@ -76,11 +115,21 @@ class SpeechSpec(SpecPart):
     first_codes: int = Field(default=8, ge=1, le=48, description="Codes of the first window.")
     blocks: int = Field(default=1, ge=1, le=16, description="Blocks of 240 ms in the next windows.")
     max_blocks: int = Field(default=4, ge=1, le=32, description="Blocks once the listener is ahead.")
-    look_ahead_blocks: int = Field(default=0, ge=0, le=4)
-    solver: Solver = "rk4"
+    look_ahead_blocks: int = Field(
+        default=0, ge=0, le=4, description="Blocks computed after each window and thrown away."
+    )
+    solver: Solver = Field(
+        default="rk4",
+        description="How the DiT's equation is solved: rk4 is the reference's, others cost less.",
+    )
     points: int = Field(default=10, ge=2, le=64, description="Points of the solver's time grid.")
     overlap_frames: int = Field(default=8, ge=0, le=64, description="Vocoder context, 10 ms each.")
-    first_overlap_frames: int = Field(default=8, ge=0, le=64)
+    first_overlap_frames: int = Field(
+        default=8,
+        ge=0,
+        le=64,
+        description="The same after the first window, where it delays the first sound.",
+    )
 
     @model_validator(mode="after")
     def _windows_grow(self) -> Self:
@@ -94,21 +143,36 @@ class SpeechSpec(SpecPart):
 
 
 class RolloutSpec(SpecPart):
-    strategy: Literal["Surge", "InPlace", "BlueGreen"] = "Surge"
-    drain_seconds: int = Field(default=120, ge=0)
+    strategy: Literal["Surge", "InPlace", "BlueGreen"] = Field(
+        default="Surge",
+        description="Surge: one extra server per stage. InPlace: none, for clusters without a spare GPU; "
+        "with one replica that is an interruption. BlueGreen: a second full set, then all new turns go to "
+        "it at once.",
+    )
+    drain_seconds: int = Field(
+        default=120, ge=0, le=3600, description="How long a server that must go waits for its turns to end."
+    )
+    startup_seconds: int = Field(
+        default=1800, ge=30, le=14400, description="Longest start of a server: fetch, load, warm up."
+    )
 
 
 class OmniSpec(SpecPart):
-    model: ModelSpec
+    model: ModelSpec = Field(description="The checkpoint.")
     layout: Literal["Disaggregated", "Colocated"] = Field(
         default="Disaggregated",
-        description="One server per stage, or one server that hosts all three.",
+        description="Disaggregated: one server per stage, each scaled on its own. Colocated: servers that "
+        "host all three.",
     )
-    stages: StagesSpec = StagesSpec()
-    speech: SpeechSpec = SpeechSpec()
-    rollout: RolloutSpec = RolloutSpec()
+    stages: StagesSpec = Field(default=StagesSpec(), description="The three stages and what each may use.")
+    speech: SpeechSpec = Field(default=SpeechSpec(), description="How speech is cut into windows and sent.")
+    rollout: RolloutSpec = Field(default=RolloutSpec(), description="How a change reaches running servers.")
     # Passed through to the pods unvalidated, as Kubernetes' own schema is the judge of it.
-    pod_template: dict[str, Any] = Field(default_factory=dict)
+    pod_template: dict[str, Any] = Field(
+        default_factory=dict,
+        description="A PodTemplateSpec that is merged into the pods: nodeSelector, tolerations, volumes, "
+        "imagePullSecrets, and env or volumeMounts of the container named triton.",
+    )
 
 
 class Metadata(BaseModel):
