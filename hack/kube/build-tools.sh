@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# Builds what a real Kubernetes on this machine needs from Go modules: etcd, the control plane, kubelet,
+# kube-proxy, helm, kwok, kubeconform and the pause program of pod sandboxes.
+# Result: $KUBE_BIN (default ~/.cache/tercet/kube/v1.35.4/bin). About 9 minutes on 2 cores the first time,
+# then nothing is left to do. kubectl is not built: any recent one serves.
+set -euo pipefail
+
+K8S=1.35.4 ETCD=3.6.8 HELM=4.3.1 KWOK=0.7.0 KUBECONFORM=0.7.0
+KUBE_BIN=${KUBE_BIN:-$HOME/.cache/tercet/kube/v$K8S/bin}
+HERE=$(cd "$(dirname "$0")" && pwd)
+
+command -v go >/dev/null || { echo "build-tools.sh: go is missing: install Go 1.24 or newer" >&2; exit 1; }
+mkdir -p "$KUBE_BIN"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+have() { [ -x "$KUBE_BIN/$1" ]; }
+
+# k8s.io/kubernetes replaces its staging modules by folders of its own tree; here they are the published ones.
+write_kubernetes_module() {
+  go mod download "k8s.io/kubernetes@v$K8S"
+  local upstream
+  upstream=$(go env GOMODCACHE)/cache/download/k8s.io/kubernetes/@v/v$K8S.mod
+  printf 'module tools\n\ngo 1.26\n\nrequire k8s.io/kubernetes v%s\n\nreplace (\n' "$K8S"
+  awk -v version="v0.${K8S#1.}" '/^\tk8s.io\/.* => \.\/staging/ {print "\t" $1, "=>", $1, version}' "$upstream"
+  printf ')\n'
+}
+
+build_kubernetes() {
+  local programs=(kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy)
+  local packages=("${programs[@]/#/k8s.io/kubernetes/cmd/}")
+  cd "$work"
+  write_kubernetes_module > "$work/module"
+  mv "$work/module" go.mod
+  go get -tool "${packages[@]/%/@v$K8S}"
+  # Without the version the programs call themselves v0.0.0, and clients refuse to talk to them.
+  go build -ldflags "-s -w -X k8s.io/component-base/version.gitVersion=v$K8S" -o "$KUBE_BIN" "${packages[@]}"
+}
+
+build_etcd() {
+  mkdir "$work/etcd"
+  cd "$work/etcd"
+  go mod init etcd 2>/dev/null
+  go get -tool "go.etcd.io/etcd/server/v3@v$ETCD"
+  go build -ldflags '-s -w' -o "$KUBE_BIN/etcd" go.etcd.io/etcd/server/v3
+}
+
+have kubelet || (build_kubernetes)
+have etcd || (build_etcd)
+have pause || CGO_ENABLED=0 go build -ldflags '-s -w' -o "$KUBE_BIN/pause" "$HERE/pause/main.go"
+export GOBIN=$KUBE_BIN GOFLAGS=-ldflags=-s
+have helm || go install "helm.sh/helm/v4/cmd/helm@v$HELM"
+have kwok || go install "sigs.k8s.io/kwok/cmd/kwok@v$KWOK"
+have kubeconform || go install "github.com/yannh/kubeconform/cmd/kubeconform@v$KUBECONFORM"
+ls "$KUBE_BIN"
