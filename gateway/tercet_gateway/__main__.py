@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from tercet_gateway.allocator import return_large_blocks
 from tercet_gateway.logs import configure_logging
 from tercet_gateway.serving import serve
 from tercet_gateway.settings import SettingsError, read_settings
@@ -18,6 +19,7 @@ def main() -> None:
         settings = read_settings(parser.parse_args().settings)
     except SettingsError as error:
         sys.exit(str(error))
+    return_large_blocks()
     configure_logging()
     serve(settings)
 

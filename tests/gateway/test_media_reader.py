@@ -2,13 +2,17 @@
 
 import asyncio
 import base64
+import gc
 import threading
+import weakref
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from tercet_gateway.errors import RequestError, ServiceError
 from tercet_gateway.media.reader import Kind, MediaReader, ReadMedia, Source
+from tercet_gateway.media.refusals import MediaError
 from tercet_gateway.media.workers import Watch, Workers
 from tercet_gateway.settings import MediaLimits
 from tercet_wire.messages import AudioPart, ImagePart, VideoPart
@@ -225,3 +229,28 @@ async def test_a_decode_whose_caller_has_gone_stops() -> None:
         with pytest.raises(asyncio.CancelledError):
             await job
         assert await asyncio.to_thread(ended.wait, 10)
+
+
+async def test_a_refused_medium_does_not_wait_for_the_collector() -> None:
+    """Its bytes go with its error: a cycle between the two would keep many of them in memory."""
+
+    class Medium:
+        pass
+
+    def refuse(medium: Medium, _: Watch) -> None:
+        raise MediaError(f"{medium} cannot be read", "invalid_image")
+
+    async def ask() -> weakref.ref[Medium]:
+        medium = Medium()
+        with pytest.raises(MediaError):
+            await workers.run(partial(refuse, medium))
+        return weakref.ref(medium)
+
+    gc.disable()
+    try:
+        async with Workers(threads=1, waiting=0, limit_s=30) as workers:
+            refused = await ask()
+            await workers.run(lambda _: None)  # the thread has let the first job go
+        assert refused() is None
+    finally:
+        gc.enable()

@@ -11,6 +11,7 @@ import httpx
 import psutil
 from tercet_wire.names import Stage
 
+from tests.gateway import media_samples
 from tests.gateway.fake_triton import FakeTriton
 
 RSS_MIB = 200
@@ -31,8 +32,18 @@ async def read_until(process: asyncio.subprocess.Process, pattern: str) -> re.Ma
     raise AssertionError(f"{pattern} is never said")
 
 
+async def refuse_pictures(http: httpx.AsyncClient) -> None:
+    """Forty of 4 MB each, four at once."""
+    picture = media_samples.data_url(bytes(4_000_000))
+    part = {"type": "image_url", "image_url": {"url": picture}}
+    body = {"model": "m", "messages": [{"role": "user", "content": [part]}]}
+    for _ in range(10):
+        answers = await asyncio.gather(*(http.post("/v1/chat/completions", json=body) for _ in range(4)))
+        assert {answer.status_code for answer in answers} == {400}
+
+
 async def test_process_serves_small_and_stops_in_peace(triton: FakeTriton, tmp_path: Path) -> None:
-    """It answers, needs little memory, and SIGTERM ends it."""
+    """It answers, needs little memory even after megabytes of broken pictures, and SIGTERM ends it."""
     endpoints = {stage.value: [triton.endpoint] for stage in Stage}
     file = tmp_path / "gateway.json"
     file.write_text(
@@ -44,6 +55,7 @@ async def test_process_serves_small_and_stops_in_peace(triton: FakeTriton, tmp_p
         assert (await http.get("/readyz")).status_code == 200
         body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
         assert (await http.post("/v1/chat/completions", json=body)).status_code == 200
+        await refuse_pictures(http)
     assert psutil.Process(process.pid).memory_info().rss < RSS_MIB * 2**20
     process.send_signal(signal.SIGTERM)
     await read_until(process, "Application shutdown complete")

@@ -66,6 +66,8 @@ class Workers:
             return await asyncio.wrap_future(job)
         finally:
             stopped.set()
+            # The job's error holds this frame: together they would keep the media until the collector comes.
+            del job
 
     def _begin(self, work: Callable[[Watch], T], stopped: threading.Event) -> T:
         return work(Watch(self._limit_s, stopped))
