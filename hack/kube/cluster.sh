@@ -100,7 +100,7 @@ K
 control() {
   local address=$1
   shift
-  [ -x "$B/kubeconform" ] || fail "no programs in $B: run hack/kube/build-tools.sh (about 9 minutes, once)"
+  [ -x "$B/etcd" ] || fail "no programs in $B: run hack/kube/build-tools.sh (about 9 minutes, once)"
   need_programs kubectl=kubectl openssl=openssl
   runs apiserver && fail "a cluster runs in $R already: use it, or choose another KUBE_RUN and KUBE_PORT"
   mkdir -p "$R"/{etcd,certs,log}
