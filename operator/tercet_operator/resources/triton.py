@@ -4,11 +4,12 @@
 environment from here. What differs between the two (folders, ports, cores) is handed in.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from tercet_wire.names import (
+    COLOCATED,
     ENSEMBLE,
     SETTINGS_DIR_VARIABLE,
     TRITON_GRPC_PORT,
@@ -42,6 +43,11 @@ class ServerPlan:
     replicas: int
     gpus: int
     """GPUs that each replica sees as cuda:0, cuda:1, ..."""
+
+    @property
+    def kind(self) -> str:
+        """The stage it hosts, or `COLOCATED` for all three."""
+        return self.stages[0].stage.value if len(self.stages) == 1 else COLOCATED
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -127,7 +133,10 @@ def _build_colocated(deployment: OmniDeployment, checkpoint: str, cores: int) ->
         settings.append(_build_stage(deployment, stage, checkpoint, cores, first_gpu=gpus))
         gpus += _count_gpus(stages.of(stage), stage)
     return ServerPlan(
-        name=deployment.metadata.name, stages=tuple(settings), replicas=replicas.pop(), gpus=gpus
+        name=deployment.metadata.name,
+        stages=tuple(settings),
+        replicas=replicas.pop(),
+        gpus=max(gpus, _count_named_gpus(settings)),
     )
 
 
@@ -161,6 +170,12 @@ def _build_stage(
         chunk_tokens=spec.chunk_tokens,
         window=deployment.spec.speech.window(),
     )
+
+
+def _count_named_gpus(stages: Sequence[StageSettings]) -> int:
+    """As many as the highest index asks for: a pod's GPUs are numbered from 0."""
+    named = (name.removeprefix("cuda:") for stage in stages for name in stage.devices)
+    return max((int(index) + 1 for index in named if index.isdecimal()), default=0)
 
 
 def _count_gpus(spec: StageSpec, stage: Stage) -> int:

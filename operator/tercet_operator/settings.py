@@ -1,0 +1,75 @@
+"""All that the operator is told at start, from its environment; read once by `__main__` and handed on.
+
+The chart sets the variables. A fault names the variable and what it may be.
+"""
+
+from collections.abc import Mapping
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+PREFIX = "TERCET_"
+
+
+class SettingsError(Exception):
+    """The environment cannot be used; the text lists every fault in it."""
+
+
+class Images(BaseModel):
+    """What the servers run: with GPUs, and without."""
+
+    model_config = ConfigDict(frozen=True)
+
+    engine: str = "tercet/engine:0.1.0"
+    engine_cpu: str = "tercet/engine-cpu:0.1.0"
+    pull_policy: str = Field(default="IfNotPresent", pattern="^(Always|IfNotPresent|Never)$")
+
+
+class OperatorSettings(BaseModel):
+    """Variable names are the field names in capitals, with `TERCET_` before them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    namespaces: tuple[str, ...] = ()
+    """Watched ones, separated by commas; none means all."""
+    engine_image: str = Images().engine
+    engine_cpu_image: str = Images().engine_cpu
+    image_pull_policy: str = Images().pull_policy
+    gateway_service: str = ""
+    """`namespace/name` of the gateways' Service. Empty: ready endpoints count as routable."""
+    gateway_url: str = ""
+    """Base URL that callers use; it stands in the status."""
+    lease_namespace: str = ""
+    """Where replicas of the operator elect one of them. Empty: there is only one."""
+    identity: str = "tercet-operator"
+    """This replica's name in the election."""
+    workers: int = Field(default=8, ge=1, le=64)
+    """Deployments reconciled at once."""
+    resync_s: float = Field(default=300.0, gt=0)
+    """Every object is looked at again this often, news or not."""
+    metrics_port: int = Field(default=9401, ge=0, le=65535)
+    """Metrics and liveness."""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Raises SettingsError. Variables that Tercet does not know are not its own."""
+        given: dict[str, object] = {
+            name: environment[variable]
+            for name in cls.model_fields
+            if (variable := PREFIX + name.upper()) in environment
+        }
+        if namespaces := given.get("namespaces"):
+            given["namespaces"] = tuple(filter(None, str(namespaces).replace(" ", "").split(",")))
+        else:
+            given.pop("namespaces", None)
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            faults = (f"{PREFIX}{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
+            raise SettingsError("\n".join(faults)) from error
+
+    @property
+    def images(self) -> Images:
+        return Images(
+            engine=self.engine_image, engine_cpu=self.engine_cpu_image, pull_policy=self.image_pull_policy
+        )
