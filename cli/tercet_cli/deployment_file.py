@@ -47,7 +47,12 @@ def _describe(fault: ErrorDetails) -> str:
         case "missing":
             return f"{field}: must be given"
         case _:
-            return f"{field}: {fault['msg'].removeprefix('Value error, ')}, not {fault['input']!r}"
+            return f"{field}: {fault['msg'].removeprefix('Value error, ')}{_quote(fault['input'])}"
+
+
+def _quote(given: object) -> str:
+    """What stands in the file; a fault of a whole part says itself which of its fields disagree."""
+    return "" if isinstance(given, dict) else f", not {given!r}"
 
 
 def _suggest(place: tuple[int | str, ...]) -> str:

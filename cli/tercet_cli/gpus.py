@@ -23,7 +23,7 @@ def deal_gpus(asked: Sequence[int], gpus: Sequence[str]) -> Iterator[dict[str, s
     if sum(asked) > len(gpus):
         raise CommandError(
             f"the stages ask for {sum(asked)} GPUs and this machine has {len(gpus)}: lower nvidia.com/gpu in "
-            "resources.limits, or let stages share one with devices: [cuda:0]"
+            "resources.limits, or let the stages of layout Colocated share one with devices: [cuda:0]"
         )
     rest = iter(gpus)
     for count in asked:

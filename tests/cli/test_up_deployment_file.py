@@ -48,7 +48,7 @@ def test_other_documents_in_the_file_are_left_alone(tmp_path: Path) -> None:
         ),
         (
             HEAD + "spec: {model: {source: 'demo://tiny'}, speech: {blocks: 5, maxBlocks: 2}}",
-            ["spec.speech", "maxBlocks (2) must be at least blocks (5)"],
+            ["spec.speech: maxBlocks must be at least blocks: raise maxBlocks or lower blocks"],
         ),
         (
             HEAD + "spec: {model: {source: 'x'}, stages: {talker: {replicas: -1}}}",

@@ -3,24 +3,27 @@
 `tercet up` and the operator read the same; field names are camelCase in YAML.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from tercet_wire import refusals
 from tercet_wire.names import Stage
+from tercet_wire.pod_template import PodTemplateDict
+from tercet_wire.rules import Rule, Ruled
 from tercet_wire.settings import Dtype, Solver, WindowSettings
 
 
-class SpecPart(BaseModel):
+class SpecPart(Ruled):
     """Frozen, camelCase outside, and an unknown field is an error that names it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
 
 
 class CacheSpec(SpecPart):
-    size: str = Field(
-        pattern=r"^[1-9][0-9]*(Ki|Mi|Gi|Ti|k|M|G|T)?$", description="Size of the volume, such as 40Gi."
+    size: Annotated[str, refusals.CACHE_SIZE] = Field(
+        max_length=32, description="Size of the volume, such as 40Gi."
     )
     storage_class_name: str | None = Field(
         default=None, description="Storage class of the volume. Empty: the cluster's default."
@@ -31,17 +34,30 @@ class CacheSpec(SpecPart):
 
 
 class SecretKeySpec(SpecPart):
-    name: str = Field(min_length=1, description="Name of the Secret, in the namespace of the deployment.")
-    key: str = Field(default="token", min_length=1, description="Key in the Secret.")
+    name: str = Field(
+        min_length=1, max_length=253, description="Name of the Secret, in the namespace of the deployment."
+    )
+    key: str = Field(default="token", min_length=1, max_length=253, description="Key in the Secret.")
 
 
 class ModelSpec(SpecPart):
-    source: str = Field(
-        pattern=r"^(hf|modelscope|pvc|file|demo)://.+",
+    rules: ClassVar[tuple[Rule[Any], ...]] = refusals.MODEL
+
+    source: Annotated[
+        str,
+        refusals.SOURCE_SCHEME,
+        refusals.SOURCE_HUB,
+        refusals.SOURCE_PVC,
+        refusals.SOURCE_FILE,
+        refusals.SOURCE_DEMO,
+    ] = Field(
+        max_length=1024,
         description="Where the checkpoint is: hf://org/name, modelscope://org/name, pvc://claim/path, "
         "file:///path, or demo://tiny.",
     )
-    revision: str = Field(default="main", description="Branch, tag or commit of a hub source.")
+    revision: str = Field(
+        default="main", max_length=255, description="Branch, tag or commit of a hub source."
+    )
     dtype: Dtype = Field(default="bfloat16", description="Number format of thinker and talker.")
     cache: CacheSpec | None = Field(
         default=None,
@@ -53,22 +69,26 @@ class ModelSpec(SpecPart):
 
 
 class ResourcesSpec(SpecPart):
+    rules: ClassVar[tuple[Rule[Any], ...]] = refusals.RESOURCES
+
     limits: dict[str, str | int] = Field(
-        default_factory=dict, description="Most of each resource, such as nvidia.com/gpu: 1 or cpu: 8."
+        default={}, max_length=16, description="Most of each resource, such as nvidia.com/gpu: 1 or cpu: 8."
     )
     requests: dict[str, str | int] = Field(
-        default_factory=dict, description="What the scheduler sets aside. Empty: the limits."
+        default={}, max_length=16, description="What the scheduler sets aside. Empty: the limits."
     )
 
 
 class StageSpec(SpecPart):
+    rules: ClassVar[tuple[Rule[Any], ...]] = refusals.STAGE
+
     engine: Literal["torch"] = Field(default="torch", description="What runs the network.")
     replicas: int = Field(default=1, ge=0, description="Servers that host this stage.")
     resources: ResourcesSpec = Field(
         default=ResourcesSpec(),
         description="Of the stage's container. Colocated stages share one, which gets the sum.",
     )
-    devices: tuple[Annotated[str, Field(pattern=r"^(cpu|cuda:[0-9]{1,2})$")], ...] = Field(
+    devices: tuple[Annotated[str, Field(max_length=7), refusals.DEVICE], ...] = Field(
         default=(),
         max_length=16,
         description="Torch devices, one instance of the stage on each, such as [cuda:0]. Colocated stages "
@@ -79,16 +99,13 @@ class StageSpec(SpecPart):
     max_turns: int = Field(default=32, ge=1, description="Turns stepped at once; more wait.")
     queue_turns: int = Field(default=128, ge=0, description="Turns that may wait; more are refused.")
     queue_seconds: float = Field(default=30.0, gt=0, description="Longest wait before a refusal.")
-    kv_memory: str = Field(
-        default="512Mi",
-        pattern=r"^[1-9][0-9]*(Ki|Mi|Gi|k|M|G)?$",
-        description="Memory for keys and values.",
+    kv_memory: Annotated[str, refusals.KV_MEMORY] = Field(
+        default="512Mi", max_length=32, description="Memory for keys and values, such as 16Gi."
     )
     block_tokens: int = Field(default=16, ge=1, description="Tokens in one KV block.")
     chunk_tokens: int = Field(default=256, ge=1, description="Most prompt tokens in one step.")
-    # Passed through to the pods unvalidated, as Kubernetes' own schema is the judge of it.
-    pod_template: dict[str, Any] = Field(
-        default_factory=dict,
+    pod_template: PodTemplateDict = Field(
+        default={},
         description="Merged into this stage's pods after spec.podTemplate (Disaggregated only).",
     )
 
@@ -96,7 +113,8 @@ class StageSpec(SpecPart):
 class StagesSpec(SpecPart):
     thinker: StageSpec = Field(default=StageSpec(), description="Reads the turn and writes the text.")
     talker: StageSpec = Field(default=StageSpec(), description="Turns the thinker's states into codes.")
-    code2wav: StageSpec = Field(default=StageSpec(), description="Turns codes into sound.")
+    # The generated alias would be code2Wav.
+    code2wav: StageSpec = Field(default=StageSpec(), alias="code2wav", description="Turns codes into sound.")
 
     def of(self, stage: Stage) -> StageSpec:
         match stage:
@@ -111,7 +129,9 @@ class StagesSpec(SpecPart):
 class SpeechSpec(SpecPart):
     """See `settings.WindowSettings` for what the window fields do."""
 
-    voice: str = Field(default="Chelsie", description="Voice of a request that names none.")
+    rules: ClassVar[tuple[Rule[Any], ...]] = refusals.SPEECH
+
+    voice: str = Field(default="Chelsie", max_length=64, description="Voice of a request that names none.")
     first_codes: int = Field(default=8, ge=1, le=48, description="Codes of the first window.")
     blocks: int = Field(default=1, ge=1, le=16, description="Blocks of 240 ms in the next windows.")
     max_blocks: int = Field(default=4, ge=1, le=32, description="Blocks once the listener is ahead.")
@@ -130,12 +150,6 @@ class SpeechSpec(SpecPart):
         le=64,
         description="The same after the first window, where it delays the first sound.",
     )
-
-    @model_validator(mode="after")
-    def _windows_grow(self) -> Self:
-        if self.max_blocks < self.blocks:
-            raise ValueError(f"maxBlocks ({self.max_blocks}) must be at least blocks ({self.blocks})")
-        return self
 
     def window(self) -> WindowSettings:
         """The same choices in the words of the stages."""
@@ -158,6 +172,8 @@ class RolloutSpec(SpecPart):
 
 
 class OmniSpec(SpecPart):
+    rules: ClassVar[tuple[Rule[Any], ...]] = refusals.OMNI
+
     model: ModelSpec = Field(description="The checkpoint.")
     layout: Literal["Disaggregated", "Colocated"] = Field(
         default="Disaggregated",
@@ -167,9 +183,8 @@ class OmniSpec(SpecPart):
     stages: StagesSpec = Field(default=StagesSpec(), description="The three stages and what each may use.")
     speech: SpeechSpec = Field(default=SpeechSpec(), description="How speech is cut into windows and sent.")
     rollout: RolloutSpec = Field(default=RolloutSpec(), description="How a change reaches running servers.")
-    # Passed through to the pods unvalidated, as Kubernetes' own schema is the judge of it.
-    pod_template: dict[str, Any] = Field(
-        default_factory=dict,
+    pod_template: PodTemplateDict = Field(
+        default={},
         description="A PodTemplateSpec that is merged into the pods: nodeSelector, tolerations, volumes, "
         "imagePullSecrets, and env or volumeMounts of the container named triton.",
     )
@@ -180,7 +195,7 @@ class Metadata(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=40)
+    name: Annotated[str, refusals.NAME]
     namespace: str = "default"
 
 

@@ -24,8 +24,8 @@ class ConditionType(StrEnum):
 
 
 class Condition(SpecPart):
-    type: ConditionType
-    status: Literal["True", "False", "Unknown"]
+    type: ConditionType = Field(description="What this is about.")
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether it is so.")
     reason: str = Field(description="In CamelCase, for programs.")
     message: str = Field(description="What is the matter and what to do about it, for people.")
     observed_generation: int = Field(description="metadata.generation that this is about.")
@@ -35,6 +35,8 @@ class Condition(SpecPart):
 
 
 class StageStatus(SpecPart):
+    """How many servers of one stage there are."""
+
     desired: int = Field(default=0, description="Replicas that the spec asks for.")
     updated: int = Field(default=0, description="Pods of the current generation.")
     ready: int = Field(default=0, description="Those of them that serve the stage's model.")
@@ -43,8 +45,12 @@ class StageStatus(SpecPart):
 
 class OmniStatus(SpecPart):
     observed_generation: int = Field(default=0, description="metadata.generation of the spec acted on.")
-    conditions: tuple[Condition, ...] = ()
-    stages: dict[Stage, StageStatus] = Field(default_factory=dict)
+    conditions: tuple[Condition, ...] = Field(
+        default=(),
+        description="Ready, Progressing, Degraded and ModelCached, one of each at most.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+    stages: dict[Stage, StageStatus] = Field(default_factory=dict, description="Servers of each stage.")
     summary: str = Field(default="", description="Ready of desired replicas: thinker, talker, code2wav.")
     url: str = Field(default="", description="Base URL for OpenAI clients.")
     generation: str = Field(default="", description="Hash of what the spec makes of the pods.")
