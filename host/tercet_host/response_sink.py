@@ -16,6 +16,7 @@ from tercet_wire.messages import StageFailure
 
 from tercet_host.outbox import Outbox
 from tercet_host.tensors import TritonTensor
+from tercet_host.turn_gauge import TurnGauge
 
 Output = TypeVar("Output")
 
@@ -46,6 +47,7 @@ class ResponseSink(Generic[Output]):
         self._render = render
         self._outbox = outbox
         self._envelope = Envelope()
+        self._gauge: TurnGauge | None = None
         self._closing = threading.Lock()
         self._closed = False
         self._unsent = False
@@ -56,6 +58,11 @@ class ResponseSink(Generic[Output]):
         """Called before the first `send`."""
         self._envelope = envelope
 
+    def count(self, gauge: TurnGauge) -> None:
+        """Called before the stage gets the sink: its turn counts until the last answer is out."""
+        self._gauge = gauge
+        self._outbox.put(gauge.enter)
+
     def send(self, output: Output) -> None:
         envelope, self._envelope = self._envelope, Envelope(session=self._envelope.session)
         self._outbox.put(partial(self._deliver, output, envelope))
@@ -63,6 +70,8 @@ class ResponseSink(Generic[Output]):
     def close(self, failure: StageFailure | None = None) -> None:
         if self._close_once():
             self._outbox.put(partial(self._finish, failure))
+            if self._gauge is not None:
+                self._outbox.put(self._gauge.leave)
 
     def is_cancelled(self) -> bool:
         now = time.monotonic()

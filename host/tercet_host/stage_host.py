@@ -22,6 +22,7 @@ from tercet_wire.settings import StageSettings
 from tercet_host.outbox import Outbox
 from tercet_host.response_sink import Envelope, Render, ResponseSink
 from tercet_host.tensors import Inputs, TritonRequest
+from tercet_host.turn_gauge import TurnGauge
 from tercet_host.watchdog import Watchdog
 
 Input = TypeVar("Input")
@@ -44,6 +45,7 @@ class StageHost(Generic[Input, Output]):
         self,
         engine: StageEngine[Input, Output],
         *,
+        stage: Stage,
         parse: Callable[[Inputs, Turn | None], Input],
         render: Render[Output],
         passing: Output | None = None,
@@ -53,6 +55,7 @@ class StageHost(Generic[Input, Output]):
         self._render = render
         self._passing = passing
         self._outbox = Outbox()
+        self._gauge = TurnGauge(stage)
         self._watchdog = Watchdog.start()
 
     def execute(self, requests: Iterable[TritonRequest]) -> None:
@@ -99,6 +102,7 @@ class StageHost(Generic[Input, Output]):
         if turn.speech is None and self._passing is not None:
             sink.close()
         else:
+            sink.count(self._gauge)
             self._engine.open(session, self._parse(inputs, turn), sink)
 
     def _pass_text(self, sink: ResponseSink[Output], envelope: Envelope) -> None:

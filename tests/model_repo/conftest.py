@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from tercet_engine.stage import Sink
 from tercet_wire.messages import Load
-from tercet_wire.names import SETTINGS_DIR_VARIABLE, Stage
+from tercet_wire.names import SETTINGS_DIR_VARIABLE, TURNS_METRIC, Stage
 from tercet_wire.settings import StageSettings
 
 REPOSITORY = Path(__file__).parents[2] / "model_repo"
@@ -97,6 +97,31 @@ class FakeLogger:
         sys.stderr.write(text)
 
 
+@dataclass
+class FakeMetric:
+    labels: dict[str, str]
+    shown: list[float] = field(default_factory=list)
+
+    def set(self, value: float) -> None:
+        self.shown.append(value)
+
+
+@dataclass
+class FakeMetricFamily:
+    """Its metrics are kept by the class, since only the server sees them."""
+
+    name: str
+    description: str
+    kind: str
+    GAUGE: ClassVar[str] = "gauge"
+    metrics: ClassVar[list[FakeMetric]] = []
+
+    def Metric(self, *, labels: dict[str, str]) -> FakeMetric:  # noqa: N802  # Triton's name
+        assert (self.name, self.kind) == (TURNS_METRIC, self.GAUGE)
+        self.metrics.append(FakeMetric(labels))
+        return self.metrics[-1]
+
+
 def _input_by_name(request: FakeRequest, name: str) -> FakeTensor | None:
     return request.tensors.get(name)
 
@@ -110,6 +135,7 @@ def _backend() -> None:
         InferenceResponse=FakeResponse,
         TritonError=FakeError,
         Logger=FakeLogger,
+        MetricFamily=FakeMetricFamily,
         TRITONSERVER_RESPONSE_COMPLETE_FINAL=FINAL,
         get_input_tensor_by_name=_input_by_name,
     )
@@ -151,6 +177,7 @@ class FakeEngine:
 class LoadedModel:
     model: Any
     engine: FakeEngine
+    gauge: FakeMetric
 
     def ask(self, **tensors: Any) -> FakeSender:
         request = FakeRequest(**tensors)
@@ -186,7 +213,7 @@ def load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Loader]:
             monkeypatch.delitem(sys.modules, name)
         model = importlib.import_module("1.model").TritonPythonModel()
         model.initialize({})
-        models.append(LoadedModel(model, engines[0]))
+        models.append(LoadedModel(model, engines[0], FakeMetricFamily.metrics[-1]))
         return models[-1]
 
     yield load_model

@@ -237,6 +237,29 @@ def test_a_turn_without_speech_only_passes(load: Loader, stage: Stage) -> None:
     assert loaded.engine.opened == {}
 
 
+@pytest.mark.parametrize("stage", Stage)
+def test_a_turn_is_counted_until_its_last_answer_is_out(load: Loader, stage: Stage) -> None:
+    """Also one that the stage refuses; requests that open none are not counted."""
+    loaded = load(stage)
+    loaded.ask(SESSION="a", TURN=SPOKEN.model_dump_json())
+    loaded.ask(SESSION="a", CANCEL=True)
+    loaded.engine.fault = StageError(StageFailure(type="overloaded", message="full"))
+    loaded.ask(SESSION="b", TURN=SPOKEN.model_dump_json())
+    loaded.engine.sinks["a"].close()
+    loaded.engine.sinks["a"].close(StageFailure(type="internal", message="too late"))
+    loaded.model.finalize()
+    assert loaded.gauge.labels == {"stage": stage.value}
+    assert loaded.gauge.shown == [1, 2, 1, 0]
+
+
+def test_a_turn_that_only_passes_is_not_counted(load: Loader) -> None:
+    """Nothing of it is in the talker."""
+    loaded = load(Stage.TALKER)
+    loaded.ask(SESSION="a", TURN=SILENT.model_dump_json(), TEXT="Hello")
+    loaded.model.finalize()
+    assert loaded.gauge.shown == []
+
+
 def test_unloading_stops_the_stage(load: Loader) -> None:
     """Triton calls `finalize`; the stage's threads must not outlive it."""
     loaded = load(Stage.THINKER)

@@ -21,7 +21,9 @@ NO_PCM = Code2WavOutput(pcm=np.empty(0, np.int16), last=False, event=StageEvent(
 class TritonPythonModel:
     def initialize(self, args: dict[str, Any]) -> None:
         engine = load_code2wav(read_settings(Stage.CODE2WAV))
-        self._host = StageHost(engine, parse=parse_input, render=render_output, passing=NO_PCM)
+        self._host = StageHost(
+            engine, stage=Stage.CODE2WAV, parse=parse_input, render=render_output, passing=NO_PCM
+        )
 
     def execute(self, requests: list[Any]) -> None:
         self._host.execute(requests)

@@ -23,7 +23,11 @@ class TritonPythonModel:
         settings = read_settings(Stage.TALKER)
         self._dtype: torch.dtype = getattr(torch, settings.dtype)
         self._host = StageHost(
-            load_talker(settings), parse=self._parse_input, render=render_output, passing=NO_CODES
+            load_talker(settings),
+            stage=Stage.TALKER,
+            parse=self._parse_input,
+            render=render_output,
+            passing=NO_CODES,
         )
 
     def execute(self, requests: list[Any]) -> None:

@@ -23,7 +23,7 @@ NO_SAMPLES = np.empty(0, np.float32)
 class TritonPythonModel:
     def initialize(self, args: dict[str, Any]) -> None:
         engine = load_thinker(read_settings(Stage.THINKER))
-        self._host = StageHost(engine, parse=parse_input, render=render_output)
+        self._host = StageHost(engine, stage=Stage.THINKER, parse=parse_input, render=render_output)
 
     def execute(self, requests: list[Any]) -> None:
         self._host.execute(requests)
