@@ -1,14 +1,17 @@
 """Every number that the gateway exports, and the one port that shows them.
 
 All metrics are declared here, with their unit in the name; `metering` writes those of a turn. Labels are
-bounded: models, stages and outcomes, never callers.
+bounded: models, stages and outcomes, never callers. The port answers the operator too, which asks for routes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app, start_http_server
+from tercet_wire.names import ROUTES_PATH
+from tercet_wire.status import Routes
 
 _PREFIX: Final = "tercet_gateway"
 _FIRST_S: Final = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10)
@@ -33,8 +36,8 @@ class _Family:
     def counter(self, name: str, text: str, labels: tuple[str, ...] = ("model",)) -> Counter:
         return Counter(f"{_PREFIX}_{name}", text, labels, registry=self._registry)
 
-    def gauge(self, name: str, text: str) -> Gauge:
-        return Gauge(f"{_PREFIX}_{name}", text, registry=self._registry)
+    def gauge(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
+        return Gauge(f"{_PREFIX}_{name}", text, labels, registry=self._registry)
 
 
 class SpeechMetrics:
@@ -61,6 +64,17 @@ class SpeechMetrics:
         self.input = family.counter("audio_input_seconds", "Audio that clients sent.")
         self.buffered = family.histogram(
             "client_buffered_audio_seconds", "Most audio that waited for a client, a turn.", _BUFFERED_S
+        )
+
+
+class ClusterMetrics:
+    """What a gateway that watches a cluster knows of it."""
+
+    def __init__(self, family: _Family) -> None:
+        self.deployments = family.gauge("deployments", "OmniDeployments that are known.")
+        self.routable = family.gauge("routable_deployments", "Those of them that can begin turns.")
+        self.watch_age = family.gauge(
+            "watch_age_seconds", "Since the API server was last heard of, by kind of object.", ("kind",)
         )
 
 
@@ -94,14 +108,33 @@ class Metrics:
         self.requests = family.counter("requests", "Answered requests, by HTTP status.", ("status",))
         self.in_flight = family.gauge("in_flight_requests", "Turns in this process.")
         self.held_bytes = family.gauge("held_body_bytes", "Bodies whose media have not all been read.")
+        self.cluster = ClusterMetrics(family)
+        self._render_routes: Callable[[], bytes] = Routes().model_dump_json().encode
+
+    def show_routes(self, render: Callable[[], bytes]) -> None:
+        """`render` is called in the port's own threads. Without it there are no routes."""
+        self._render_routes = render
 
     @contextmanager
     def serve(self, host: str, port: int) -> Iterator[int]:
-        """Show the metrics on their own port, from a thread of its own; gives the port."""
+        """Show metrics and routes on their own port, from threads of its own; gives the port."""
         server, thread = start_http_server(port, addr=host, registry=self.registry)
+        server.set_app(self._beside_routes(make_wsgi_app(self.registry)))
         try:
             yield server.server_port
         finally:
             server.shutdown()
             server.server_close()
             thread.join()
+
+    def _beside_routes(self, metrics: WSGIApplication) -> WSGIApplication:
+        def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            if environ["PATH_INFO"] != ROUTES_PATH:
+                return metrics(environ, start_response)
+            body = self._render_routes()
+            start_response(
+                "200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+            )
+            return [body]
+
+        return app

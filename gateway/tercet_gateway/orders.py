@@ -1,6 +1,6 @@
 """What a request asks of the model, checked as a whole and put into the words of the stages.
 
-The chat route builds an Order from a parsed request and the deployment that it names. Pure; the messages are
+The chat route builds an Order from a parsed request and the model that it names. Pure; the messages are
 `conversation`'s part.
 """
 
@@ -10,8 +10,8 @@ from typing import get_args
 from tercet_wire.messages import Sampling, Speech
 
 from tercet_gateway.errors import RequestError
+from tercet_gateway.models import Model
 from tercet_gateway.schemas.chat import AudioFormat, AudioOptions, ChatRequest, StreamFormat
-from tercet_gateway.settings import Deployment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,13 +25,13 @@ class Order:
     include_usage: bool
 
 
-def build_order(request: ChatRequest, deployment: Deployment) -> Order:
+def build_order(request: ChatRequest, model: Model) -> Order:
     _check_stream_options(request)
     _check_audio(request)
     audio = request.audio
     return Order(
         sampling=_build_sampling(request),
-        speech=None if audio is None else _build_speech(request, audio, deployment),
+        speech=None if audio is None else _build_speech(request, audio, model),
         format=None if audio is None else audio.format,
         stream=bool(request.stream),
         include_usage=request.stream_options is not None and bool(request.stream_options.include_usage),
@@ -76,16 +76,15 @@ def _check_audio(request: ChatRequest) -> None:
         )
 
 
-def _build_speech(request: ChatRequest, audio: AudioOptions, deployment: Deployment) -> Speech:
+def _build_speech(request: ChatRequest, audio: AudioOptions, model: Model) -> Speech:
     param = "audio.voice" if request.speaker is None else "speaker"
     named = [name for name in (audio.voice, request.speaker) if name is not None]
     if len(set(named)) > 1:
         raise RequestError("'audio.voice' and 'speaker' differ.", code="invalid_value", param=param)
-    voice = named[0] if named else deployment.voice
-    if voice not in deployment.voices:
+    voice = named[0] if named else model.voice
+    if voice not in model.voices:
         raise RequestError(
-            f"The model '{deployment.model}' has no voice '{voice[:64]}'. Its voices are: "
-            f"{', '.join(deployment.voices)}.",
+            f"The model '{model.id}' has no voice '{voice[:64]}'. Its voices are: {', '.join(model.voices)}.",
             code="unsupported_value",
             param=param,
         )

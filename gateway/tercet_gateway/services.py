@@ -3,16 +3,19 @@
 Opened once by the app's lifespan, kept on `app.state.services`, read by the routes.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from tercet_gateway.admission import Admission
-from tercet_gateway.errors import RequestError
+from tercet_gateway.background import beside
+from tercet_gateway.cluster.catalog import open_cluster_catalog
 from tercet_gateway.media.reader import MediaReader
 from tercet_gateway.metrics import Metrics
+from tercet_gateway.models import Catalog, Served, StaticCatalog, build_fleet, build_model
 from tercet_gateway.settings import Settings
+from tercet_gateway.stages.checking import Checks
 from tercet_gateway.stages.pool import StagePool
 from tercet_gateway.transcripts import Transcripts
 
@@ -26,19 +29,8 @@ class Services:
     admission: Admission
     transcripts: Transcripts
     media: MediaReader
-    pools: Mapping[str, StagePool]
+    catalog: Catalog
     parsers: ThreadPoolExecutor
-
-    def pool(self, model: str) -> StagePool:
-        pool = self.pools.get(model)
-        if pool is None:
-            raise RequestError(
-                f"The model '{model[:100]}' does not exist.",
-                status=404,
-                code="model_not_found",
-                param="model",
-            )
-        return pool
 
 
 @asynccontextmanager
@@ -47,16 +39,38 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
         admission = Admission(settings.limits)
         metrics.in_flight.set_function(lambda: admission.in_flight)
         metrics.held_bytes.set_function(lambda: admission.held_bytes)
-        pools = {}
-        for deployment in settings.deployments:
-            pool = pools[deployment.model] = StagePool(deployment, settings.timeouts.connect_s)
-            stack.push_async_callback(pool.close)
         yield Services(
             settings=settings,
             metrics=metrics,
             admission=admission,
             transcripts=Transcripts(),
             media=await stack.enter_async_context(MediaReader(settings.media)),
-            pools=pools,
+            catalog=await stack.enter_async_context(_open_catalog(settings, metrics)),
             parsers=stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="parse")),
         )
+
+
+@asynccontextmanager
+async def _open_catalog(settings: Settings, metrics: Metrics) -> AsyncIterator[Catalog]:
+    """With the checks of its servers running beside it."""
+    checks = Checks()
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(beside(checks.run()))
+        if settings.cluster is None:
+            yield await stack.enter_async_context(_open_static_catalog(settings, checks))
+        else:
+            connect_s = settings.timeouts.connect_s
+            cluster = open_cluster_catalog(settings.cluster, checks, connect_s, metrics)
+            yield await stack.enter_async_context(cluster)
+
+
+@asynccontextmanager
+async def _open_static_catalog(settings: Settings, checks: Checks) -> AsyncIterator[StaticCatalog]:
+    served = {}
+    async with AsyncExitStack() as stack:
+        for deployment in settings.deployments:
+            pool = StagePool(checks, settings.timeouts.connect_s)
+            stack.push_async_callback(pool.close)
+            await pool.update(build_fleet(deployment))
+            served[deployment.model] = Served(model=build_model(deployment), pool=pool)
+        yield StaticCatalog(served)

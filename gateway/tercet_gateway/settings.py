@@ -5,14 +5,24 @@ the environment. `tercet up` and the operator write the file.
 """
 
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Final, Self
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.dataclasses import dataclass
+from pydantic_core import ArgsKwargs
 from tercet_wire.names import GATEWAY_METRICS_PORT, GATEWAY_PORT, Stage
 
 from tercet_gateway.media.addresses import parse_allowed_hosts
 
+VOICES: Final = ("Chelsie", "Ethan")
+"""Those of the published checkpoints."""
 _STRICT = ConfigDict(extra="forbid")
 
 
@@ -46,7 +56,7 @@ class Deployment:
     endpoints: Endpoints
     voice: str = "Chelsie"
     """Voice of a spoken reply where the API lets the caller leave it out."""
-    voices: tuple[str, ...] = ("Chelsie", "Ethan")
+    voices: tuple[str, ...] = VOICES
     created: int = 0
     """Unix time that /v1/models shows."""
 
@@ -55,6 +65,23 @@ class Deployment:
         if self.voice not in self.voices:
             raise ValueError(f"voice {self.voice!r} is not one of voices {list(self.voices)}")
         return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+class ClusterSettings:
+    """A Kubernetes cluster whose OmniDeployments are served, in place of a fixed list of deployments."""
+
+    namespaces: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Those that are watched. None named: all of them."""
+    kubeconfig: str | None = None
+    """File that says how to reach the API server. Without it: the service account of this pod."""
+
+    @field_validator("namespaces")
+    @classmethod
+    def _namespaces_differ(cls, namespaces: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(namespaces)) < len(namespaces):
+            raise ValueError(f"a namespace is named twice: {list(namespaces)}")
+        return namespaces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
@@ -137,13 +164,25 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = Field(default=GATEWAY_PORT, ge=0, le=65535)
     metrics_port: int = Field(default=GATEWAY_METRICS_PORT, ge=0, le=65535)
-    deployments: tuple[Deployment, ...] = Field(min_length=1)
+    cluster: ClusterSettings | None = None
+    deployments: tuple[Deployment, ...]
+    """What is served where there is no `cluster`."""
     limits: Limits = Limits()
     media: MediaLimits = MediaLimits()
     timeouts: Timeouts = Timeouts()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _cluster_needs_no_list(cls, given: ArgsKwargs | dict[str, object]) -> ArgsKwargs | dict[str, object]:
+        named = given.kwargs if isinstance(given, ArgsKwargs) else given
+        if named is not None and named.get("cluster") is not None:
+            named.setdefault("deployments", ())
+        return given
+
     @model_validator(mode="after")
-    def _models_differ(self) -> Self:
+    def _serves_one_source(self) -> Self:
+        if bool(self.deployments) == (self.cluster is not None):
+            raise ValueError("name either deployments to serve or a cluster to watch")
         names = [deployment.model for deployment in self.deployments]
         if len(set(names)) < len(names):
             raise ValueError(f"two deployments serve the same model: {names}")

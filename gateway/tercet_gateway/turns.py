@@ -48,7 +48,7 @@ Phase = Literal["connect", "first", "total"]
 
 
 class Stages(Protocol):
-    """Where streams come from; `stages.pool.StagePool` is the real one."""
+    """Where a turn's streams come from; `stages.pool.PinnedStages` is the real one."""
 
     def stream(self, stage: Stage, turn_id: str) -> AbstractAsyncContextManager[StageStream]: ...
 

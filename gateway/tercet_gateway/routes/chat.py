@@ -79,13 +79,14 @@ async def _read_request(services: Services, client: Client, hold: Callable[[int]
 
 
 async def _prepare(services: Services, client: Client, request: ChatRequest, received_s: float) -> _Reply:
-    pool = services.pool(request.model)
-    order = build_order(request, pool.deployment)
+    served = services.catalog.find(request.model)
+    served.check_open()
+    order = build_order(request, served.model)
     spoken = order.speech is not None
     conversation = await client.wait_with(
         read_conversation(request, services.media, spoken, services.transcripts.recall)
     )
-    meter = TurnMeter(services.metrics, request.model, received_s)
+    meter = TurnMeter(services.metrics, served.model.id, received_s)
     meter.start(conversation.audio_input_s)
     turn_id = uuid4().hex
     turn = Turn(messages=conversation.messages, sampling=order.sampling, speech=order.speech)
@@ -94,7 +95,7 @@ async def _prepare(services: Services, client: Client, request: ChatRequest, rec
         turn=TurnRun(
             turn_id,
             Conductor(turn_id, turn, pixels=conversation.pixels, samples=conversation.samples),
-            stages=pool,
+            stages=served.pool.pin(),
             client_left=client.leave,
             timeouts=services.settings.timeouts,
             observer=meter,

@@ -1,10 +1,7 @@
-"""GET /healthz (the process answers) and /readyz (every stage of every deployment serves)."""
-
-import asyncio
+"""GET /healthz (the process answers) and /readyz (its catalog can be asked)."""
 
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
-from tercet_wire.names import Stage
 
 from tercet_gateway.services import Services
 
@@ -19,10 +16,5 @@ async def show_health() -> dict[str, str]:
 @router.get("/readyz")
 async def show_readiness(request: Request) -> Response:
     services: Services = request.app.state.services
-    unready = await asyncio.gather(*(pool.list_unready() for pool in services.pools.values()))
-    deployments = {
-        model: {stage.value: stage not in stages for stage in Stage}
-        for model, stages in zip(services.pools, unready, strict=True)
-    }
-    ready = not any(unready)
-    return JSONResponse({"ready": ready, "deployments": deployments}, status_code=200 if ready else 503)
+    readiness = await services.catalog.show_readiness()
+    return JSONResponse(readiness, status_code=200 if readiness["ready"] else 503)

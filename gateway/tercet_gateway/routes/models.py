@@ -2,8 +2,8 @@
 
 from fastapi import APIRouter, Request
 
+from tercet_gateway.models import Model
 from tercet_gateway.services import Services
-from tercet_gateway.settings import Deployment
 
 router = APIRouter()
 
@@ -11,19 +11,19 @@ router = APIRouter()
 @router.get("/v1/models")
 async def list_models(request: Request) -> dict[str, object]:
     services: Services = request.app.state.services
-    return {"object": "list", "data": [_render(pool.deployment) for pool in services.pools.values()]}
+    return {"object": "list", "data": [_render(model) for model in services.catalog.list_models()]}
 
 
 @router.get("/v1/models/{model:path}")
 async def show_model(request: Request, model: str) -> dict[str, object]:
     services: Services = request.app.state.services
-    return _render(services.pool(model).deployment)
+    return _render(services.catalog.find(model).model)
 
 
-def _render(deployment: Deployment) -> dict[str, object]:
+def _render(model: Model) -> dict[str, object]:
     return {
-        "id": deployment.model,
+        "id": model.id,
         "object": "model",
-        "created": deployment.created,
+        "created": model.created,
         "owned_by": "tercet",
     }

@@ -1,151 +1,139 @@
-"""The replicas of a deployment's stages: which one takes a turn, and whether they serve.
+"""The replicas of a deployment's stages, generation by generation: which one takes a turn, and who serves.
 
-`turns` asks for a stream to a stage and gets one from the replica that carries the fewest turns of ours; the
-turn is counted as long as the stream is held. A replica that cannot be reached, or refuses, is asked last
-for a while.
+A catalog feeds a pool with the servers there are, which come and go under running turns. `turns` is handed a
+`PinnedStages` for each turn and gets streams from it: to the replica that carries the fewest turns of ours,
+and from the thinker on within one generation. A turn is counted as long as its stream is held.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import Any, Final
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 
-import grpc
 from tercet_wire.names import Stage
-from tritonclient.grpc.service_pb2 import ModelReadyRequest
-from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
-from tercet_gateway.errors import ReplicaRefused, unavailable_error
-from tercet_gateway.settings import Deployment
+from tercet_gateway.errors import unavailable_error
+from tercet_gateway.stages.checking import Checks
+from tercet_gateway.stages.choosing import list_open_generations, rank_followers, rank_openers
+from tercet_gateway.stages.fleet import Endpoint, Fleet
+from tercet_gateway.stages.replica import Replica
+from tercet_gateway.stages.server import Server, ServerUnreachable
 from tercet_gateway.stages.stream import StageStream
 
-_OPTIONS: Final = (
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-    # A connection of its own for each replica object, and word of a dead peer within seconds.
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 2000),
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.http2.max_pings_without_data", 0),
-    # Replicas are neighbours; a proxy that the environment names is for the world outside.
-    ("grpc.enable_http_proxy", 0),
-)
-_REST_S: Final = 2.0
-"""How long a replica is asked last that could not be reached or refused a turn."""
-_READY_S: Final = 2.0
+_Place = tuple[str, str, frozenset[Stage]]
+"""Generation, address and stages: a server that differs in one of them is another."""
 
 
-class ReplicaUnreachable(Exception):  # noqa: N818 - never leaves this module
-    """No connection in time, or refused."""
-
-
-class Replica:
-    """One Triton server as host of one stage."""
-
-    def __init__(self, stage: Stage, endpoint: str) -> None:
-        self._stage = stage
-        self._channel = grpc.aio.insecure_channel(endpoint, options=_OPTIONS)
-        self._stub = GRPCInferenceServiceStub(self._channel)
-        self._rests_until_s = 0.0
-        self._turns = 0
-        self._taken = 0
-
-    def rank(self, now_s: float) -> tuple[bool, int, int]:
-        """Lowest first: not resting, least loaded, least often asked."""
-        return (self.rests(now_s), self._turns, self._taken)
-
-    def rests(self, now_s: float) -> bool:
-        return now_s < self._rests_until_s
-
-    @asynccontextmanager
-    async def stream(self, turn_id: str, connect_s: float) -> AsyncIterator[StageStream]:
-        """Counts as a turn from the first attempt to connect, so that a burst spreads."""
-        call = self._stub.ModelStreamInfer()
-        self._turns += 1
-        self._taken += 1
-        try:
-            await self._connect(call, connect_s)
-            yield StageStream(self._stage, turn_id, call)
-        except (ReplicaUnreachable, ReplicaRefused):
-            self._rests_until_s = asyncio.get_running_loop().time() + _REST_S
-            raise
-        finally:
-            self._turns -= 1
-            call.cancel()
-
-    async def _connect(self, call: Any, connect_s: float) -> None:  # grpc has no types
-        try:
-            async with asyncio.timeout(connect_s):
-                await call.wait_for_connection()
-        except (TimeoutError, grpc.aio.AioRpcError) as error:
-            raise ReplicaUnreachable from error
-
-    async def is_ready(self) -> bool:
-        try:
-            answer = await self._stub.ModelReady(ModelReadyRequest(name=self._stage), timeout=_READY_S)
-        except grpc.aio.AioRpcError:
-            return False
-        return bool(answer.ready)
-
-    async def close(self) -> None:
-        await self._channel.close()
-
-
-class Replicas:
-    """Those of one stage."""
-
-    def __init__(self, stage: Stage, endpoints: tuple[str, ...], connect_s: float) -> None:
-        self._stage = stage
-        self._replicas = [Replica(stage, endpoint) for endpoint in endpoints]
-        self._connect_s = connect_s
-
-    @asynccontextmanager
-    async def stream(self, turn_id: str) -> AsyncIterator[StageStream]:
-        """A stream to the best replica that can be reached; GatewayError if none can."""
-        async with AsyncExitStack() as held:
-            yield await self._enter(held, turn_id)
-
-    async def _enter(self, held: AsyncExitStack, turn_id: str) -> StageStream:
-        now_s = asyncio.get_running_loop().time()
-        for replica in sorted(self._replicas, key=lambda replica: replica.rank(now_s)):
-            try:
-                return await held.enter_async_context(replica.stream(turn_id, self._connect_s))
-            except ReplicaUnreachable:
-                continue
-        raise unavailable_error(f"{self._stage}: no replica can be reached")
-
-    def has_willing(self) -> bool:
-        now_s = asyncio.get_running_loop().time()
-        return not all(replica.rests(now_s) for replica in self._replicas)
-
-    async def is_ready(self) -> bool:
-        return any(await asyncio.gather(*(replica.is_ready() for replica in self._replicas)))
-
-    async def close(self) -> None:
-        for replica in self._replicas:
-            await replica.close()
+def _ignore() -> None:
+    return
 
 
 class StagePool:
-    """The three stages of one deployment."""
+    """`changed` is called when `count_reachable` may have changed. `close` ends it, running turns or not."""
 
-    def __init__(self, deployment: Deployment, connect_s: float) -> None:
-        self.deployment = deployment
-        self._stages = {stage: Replicas(stage, deployment.endpoints.of(stage), connect_s) for stage in Stage}
+    def __init__(self, checks: Checks, connect_s: float, changed: Callable[[], None] = _ignore) -> None:
+        self._checks = checks
+        self._changed = changed
+        self._servers: dict[_Place, Server] = {}
+        self._replicas: list[Replica] = []
+        self._open: frozenset[str] = frozenset()
+        self.connect_s = connect_s
 
-    def stream(self, stage: Stage, turn_id: str) -> AbstractAsyncContextManager[StageStream]:
-        return self._stages[stage].stream(turn_id)
+    async def update(self, fleet: Fleet) -> None:
+        """From now on these are the servers; those that left go when their last stream is done."""
+        wanted = {
+            (endpoint.generation, endpoint.address, endpoint.stages): endpoint for endpoint in fleet.endpoints
+        }
+        leaving = [self._servers.pop(place) for place in self._servers.keys() - wanted.keys()]
+        self._replicas = [replica for replica in self._replicas if replica.server not in leaving]
+        for place, endpoint in wanted.items():
+            if place not in self._servers:
+                self._servers[place] = self._add_server(endpoint)
+            self._servers[place].set_ready(endpoint.is_ready)
+        self._open = list_open_generations(self._replicas, fleet.serving, fleet.stages)
+        self._changed()
+        for server in leaving:
+            self._checks.remove(server)
+            await server.retire()
+
+    def _add_server(self, endpoint: Endpoint) -> Server:
+        server = Server(endpoint.address, endpoint.stages, self._changed)
+        self._replicas.extend(Replica(server, stage, endpoint.generation) for stage in endpoint.stages)
+        self._checks.add(server)
+        return server
+
+    # --- turns ---------------------------------------------------------------------------------
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a generation may begin turns."""
+        return bool(self._open)
+
+    def pin(self) -> "PinnedStages":
+        """For one turn."""
+        return PinnedStages(self)
+
+    def rank_openers(self) -> list[Replica]:
+        return rank_openers(self._replicas, self._open, _now_s())
+
+    def rank_followers(self, stage: Stage, generation: str) -> list[Replica]:
+        return rank_followers(self._replicas, stage, generation, _now_s())
+
+    # --- who serves ----------------------------------------------------------------------------
+
+    def count_reachable(self) -> dict[str, dict[str, int]]:
+        """Ready replicas that were seen to serve, by generation and stage."""
+        counts: dict[str, Counter[str]] = {}
+        for replica in self._replicas:
+            if replica.is_reachable:
+                counts.setdefault(replica.generation, Counter())[replica.stage.value] += 1
+        return {generation: dict(stages) for generation, stages in counts.items()}
+
+    async def list_unready(self) -> list[Stage]:
+        """Stages that no replica serves, asked just now."""
+        serves = await asyncio.gather(*(replica.server.serves(replica.stage) for replica in self._replicas))
+        ready = {replica.stage for replica, is_ready in zip(self._replicas, serves, strict=True) if is_ready}
+        return [stage for stage in Stage if stage not in ready]
+
+    async def close(self) -> None:
+        for server in self._servers.values():
+            self._checks.remove(server)
+            await server.close()
+
+
+class PinnedStages:
+    """The stages of one turn. Its thinker is opened first, and settles the generation of the others."""
+
+    def __init__(self, pool: StagePool) -> None:
+        self._pool = pool
+        self._generation = ""
+
+    @asynccontextmanager
+    async def stream(self, stage: Stage, turn_id: str) -> AsyncIterator[StageStream]:
+        """A stream to the best replica that can be reached; GatewayError if none can."""
+        async with AsyncExitStack() as held:
+            yield await self._enter(held, stage, turn_id)
+
+    async def _enter(self, held: AsyncExitStack, stage: Stage, turn_id: str) -> StageStream:
+        for replica in self._rank(stage):
+            try:
+                stream = await held.enter_async_context(replica.stream(turn_id, self._pool.connect_s))
+            except ServerUnreachable:
+                continue
+            self._generation = replica.generation
+            return stream
+        raise unavailable_error(f"{stage}: no replica can be reached")
 
     def has_willing(self, stage: Stage) -> bool:
         """Whether there is a replica that has not just refused a turn, or been out of reach."""
-        return self._stages[stage].has_willing()
+        now_s = _now_s()
+        return not all(replica.rests(now_s) for replica in self._rank(stage))
 
-    async def list_unready(self) -> list[Stage]:
-        ready = await asyncio.gather(*(self._stages[stage].is_ready() for stage in Stage))
-        return [stage for stage, is_ready in zip(Stage, ready, strict=True) if not is_ready]
+    def _rank(self, stage: Stage) -> list[Replica]:
+        if stage is Stage.THINKER:
+            return self._pool.rank_openers()
+        return self._pool.rank_followers(stage, self._generation)
 
-    async def close(self) -> None:
-        for replicas in self._stages.values():
-            await replicas.close()
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
