@@ -50,7 +50,7 @@ class _Writer:
             return {INT_OR_STRING: True}
         return (
             {key: node[key] for key in _KEPT if key in node}
-            | _write_exclusive(node)
+            | _write_what_openapi_lacks(node)
             | self._write_default(node)
             | self._write_children(node)
         )
@@ -100,8 +100,11 @@ def _is_int_or_string(node: Schema) -> bool:
     return {each.get("type") for each in node.get("anyOf", [])} == {"integer", "string"}
 
 
-def _write_exclusive(node: Schema) -> Schema:
-    """OpenAPI 3.0 has flags where JSON schema has numbers."""
-    if "exclusiveMinimum" not in node:
-        return {}
-    return {"minimum": node["exclusiveMinimum"], "exclusiveMinimum": True}
+def _write_what_openapi_lacks(node: Schema) -> Schema:
+    """A choice of one, and a bound that is a number and a flag."""
+    written: Schema = {}
+    if "const" in node:
+        written["enum"] = [node["const"]]
+    if "exclusiveMinimum" in node:
+        written |= {"minimum": node["exclusiveMinimum"], "exclusiveMinimum": True}
+    return written

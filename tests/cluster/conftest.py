@@ -13,11 +13,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from tercet_wire.names import API_GROUP, PLURAL
 
 from tests.cluster.kubectl import Kubectl
 
 ROOT = Path(__file__).parents[2]
 CLUSTER = ROOT / "hack" / "kube" / "cluster.sh"
+CRD = ROOT / "charts" / "tercet" / "files" / "omnideployments.yaml"
 START_TIMEOUT_S = 120
 
 
@@ -47,6 +49,16 @@ def find_free_ports() -> int:
                 continue
             return first
     raise AssertionError("no three free ports in a row from 17443 on")
+
+
+@pytest.fixture(scope="session")
+def crd(cluster: Path) -> str:
+    """The resource's full name, once the API server serves it."""
+    admin = Kubectl(kubeconfig=cluster)
+    admin.run("apply", "--server-side", "--force-conflicts", "--filename", str(CRD))
+    name = f"{PLURAL}.{API_GROUP}"
+    admin.run("wait", "--for=condition=Established", f"crd/{name}", "--timeout=60s")
+    return name
 
 
 @pytest.fixture

@@ -82,6 +82,7 @@ def test_every_optional_field_has_a_default(path: str) -> None:
             ".spec.layout",
             {"type": "string", "enum": ["Disaggregated", "Colocated"], "default": "Disaggregated"},
         ),
+        (".spec.stages.talker.engine", {"type": "string", "enum": ["torch"], "default": "torch"}),
         (".spec.stages.code2wav", {"type": "object", "default": {}}),
         (".spec.stages.thinker.threads", {"type": "integer", "minimum": 1}),
         (".spec.stages.thinker.queueSeconds", {"type": "number", "minimum": 0.0, "exclusiveMinimum": True}),
