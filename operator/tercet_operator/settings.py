@@ -39,8 +39,8 @@ class OperatorSettings(BaseModel):
     """`namespace/name` of the gateways' Service. Empty: ready endpoints count as routable."""
     gateway_url: str = ""
     """Base URL that callers use; it stands in the status."""
-    lease_namespace: str = ""
-    """Where replicas of the operator elect one of them. Empty: there is only one."""
+    lease_namespace: str = "default"
+    """Where replicas of the operator elect one of them."""
     identity: str = "tercet-operator"
     """This replica's name in the election."""
     workers: int = Field(default=8, ge=1, le=64)

@@ -1,0 +1,61 @@
+"""What kopf watches for us: every event goes into the store, and its deployment into the queue.
+
+kopf's part ends here. There are no create, update or delete handlers, no timers, daemons or indexes: those
+write to the objects, or cost time with their number. Called by `work`.
+"""
+
+from typing import Any, Final
+
+import kopf
+from tercet_wire.names import KIND, LABEL_MANAGED_BY, MANAGER
+
+from tercet_operator.cluster import CHILDREN, PATHS
+from tercet_operator.metrics import Metrics
+from tercet_operator.queue import WorkQueue
+from tercet_operator.store import Key, Store
+
+WATCHED: Final = (KIND, *CHILDREN)
+OURS: Final = f"{LABEL_MANAGED_BY}={MANAGER}"
+
+
+def register(store: Store, queue: WorkQueue[Key], metrics: Metrics) -> kopf.OperatorRegistry:
+    """A registry with one handler for all that is watched."""
+    registry = kopf.OperatorRegistry()
+
+    async def hear(event: kopf.RawEvent, **_: Any) -> None:
+        metrics.note_heard()
+        child = dict(event["object"])
+        key = store.remove(child) if event["type"] == "DELETED" else store.put(child)
+        if key is not None:
+            queue.add(key)
+
+    async def hear_lease(**_: Any) -> None:
+        metrics.note_heard()
+
+    for kind in WATCHED:
+        group, version, plural = _locate(kind)
+        kopf.on.event(group=group, version=version, plural=plural, registry=registry)(hear)
+    group, version, plural = _locate("Lease")
+    kopf.on.event(group=group, version=version, plural=plural, registry=registry)(hear_lease)
+    return registry
+
+
+def build_settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.peering.standalone = True  # the lease elects
+    settings.scanning.disabled = True
+    settings.posting.enabled = False  # events are `announcing`'s
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 330
+    settings.watching.connect_timeout = 10
+    settings.watching.chunk_size = 500
+    for kind in (*CHILDREN, "Lease"):
+        settings.watching.label_selectors[_locate(kind)[2]] = OURS
+    return settings
+
+
+def _locate(kind: str) -> tuple[str, str, str]:
+    """Group, version and plural name; the core group is empty."""
+    path, plural = PATHS[kind]
+    *_, group, version = ("", *path.split("/")[1:])
+    return group, version, plural

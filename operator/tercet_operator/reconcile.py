@@ -1,0 +1,92 @@
+"""One look at one OmniDeployment: observe -> plan -> apply. Level-triggered, and the only one that writes.
+
+Workers call `reconcile` with keys from the queue. What the API server answers goes straight into the store,
+so that the next look does not start from what was true before.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from tercet_wire.names import KIND
+
+from tercet_operator.announcing import announce, build_event
+from tercet_operator.cluster import ApiError, Cluster
+from tercet_operator.observed import observe
+from tercet_operator.plan import Plan, plan
+from tercet_operator.routes import RouteBook
+from tercet_operator.settings import OperatorSettings
+from tercet_operator.status import Reading
+from tercet_operator.store import Key, Store
+
+log = logging.getLogger(__name__)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reconciler:
+    cluster: Cluster
+    store: Store
+    routes: RouteBook
+    settings: OperatorSettings
+    now: Callable[[], datetime] = utc_now
+
+    async def reconcile(self, key: Key) -> Plan:
+        """Raises ApiError; the key must then be tried again. Returns what was done."""
+        entry = self.store.get(key)
+        resource = entry.resource
+        if resource is None or "deletionTimestamp" in resource["metadata"]:
+            return Plan()  # what belongs to it goes with it
+        uid = resource["metadata"]["uid"]
+        mine = [child for child in entry.children.values() if _belongs(child, uid)]
+        status = resource.get("status")
+        todo = plan(resource, observe(mine, status), self.settings.images, self._read(key, resource))
+        await self._carry_out(key, todo)
+        if todo.status is not None:
+            self.store.put(await self.cluster.apply_status(*key, todo.status))
+            await self._announce(key, uid, status or {}, todo.status)
+        return todo
+
+    def _read(self, key: Key, resource: Any) -> Reading:
+        return Reading(
+            generation=resource["metadata"]["generation"],
+            url=self.settings.gateway_url,
+            now=_write_time(self.now()),
+            routable=self.routes.find(key),
+        )
+
+    async def _carry_out(self, key: Key, todo: Plan) -> None:
+        namespace = key[0]
+        for manifest in todo.apply:
+            self.store.put(await self.cluster.apply(manifest))
+        for scale in todo.scale:
+            await self.cluster.scale(namespace, scale.name, scale.replicas)
+        children = self.store.get(key).children
+        for kind, name in todo.delete:
+            if child := children.get((kind, name)):
+                await self.cluster.delete(kind, namespace, name, child["metadata"]["uid"])
+
+    async def _announce(self, key: Key, uid: str, before: Any, after: Any) -> None:
+        """An Event that cannot be written is not worth another look: the status says the same."""
+        now = _write_time(self.now())
+        for news in announce(before, after):
+            event = build_event(key, uid, news, now=now, instance=self.settings.identity)
+            try:
+                await self.cluster.create(event)
+            except ApiError as error:
+                log.warning("event_lost %s/%s %s: %s", *key, news.reason, error)
+
+
+def _belongs(child: Any, uid: str) -> bool:
+    """Not those of a namesake that was deleted; pods belong by their label, through their ReplicaSet."""
+    owners = child["metadata"].get("ownerReferences") or ()
+    return child["kind"] == "Pod" or any(owner["kind"] == KIND and owner["uid"] == uid for owner in owners)
+
+
+def _write_time(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")

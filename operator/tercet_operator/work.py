@@ -1,0 +1,117 @@
+"""What a leading operator does: fill the store, watch, and keep workers on the queue until it is cancelled.
+
+`__main__` starts it when this replica is elected. The store is filled by lists before the first look, because
+a rollout that does not know of the servers that run would make too many; lists at long intervals also forget
+what was deleted while a watch was broken.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import kopf
+
+from tercet_operator.cluster import ApiError, Cluster
+from tercet_operator.handlers import WATCHED, build_settings, register
+from tercet_operator.metrics import Metrics
+from tercet_operator.queue import WorkQueue
+from tercet_operator.reconcile import Reconciler
+from tercet_operator.routes import RouteBook, RouteWatch
+from tercet_operator.settings import OperatorSettings
+from tercet_operator.store import Key, Store
+
+RETRY_S = 2.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    settings: OperatorSettings
+    cluster: Cluster
+    store: Store
+    queue: WorkQueue[Key]
+    metrics: Metrics
+
+    async def run(self) -> None:
+        """Ends when cancelled, or with the first part that fails."""
+        self.metrics.note_leading(True)
+        try:
+            await self._fill_at_last()
+            async with asyncio.TaskGroup() as tasks:
+                for part in self._parts():
+                    tasks.create_task(part)
+        finally:
+            self.metrics.note_leading(False)
+
+    def _parts(self) -> Iterator[Coroutine[Any, Any, None]]:
+        book = RouteBook(open_=bool(self.settings.gateway_service))
+        reconciler = Reconciler(cluster=self.cluster, store=self.store, routes=book, settings=self.settings)
+        yield self._watch()
+        yield self._resync()
+        yield from (self._work(reconciler) for _ in range(self.settings.workers))
+        if self.settings.gateway_service:
+            yield RouteWatch(self.cluster, self.settings.gateway_service, book, self._add_all).run()
+
+    async def _watch(self) -> None:
+        namespaces = self.settings.namespaces
+        await kopf.operator(
+            registry=register(self.store, self.queue, self.metrics),
+            settings=build_settings(),
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+        )
+
+    async def _work(self, reconciler: Reconciler) -> None:
+        while True:
+            key = await self.queue.take()
+            try:
+                with self.metrics.reconcile_s.time():
+                    done = await reconciler.reconcile(key)
+            except ApiError as error:
+                self._fail(key, error.reason or str(error.status), error)
+            except Exception as error:  # noqa: BLE001  # the edge that keeps a worker alive
+                self._fail(key, type(error).__name__, error)
+            else:
+                self.metrics.writes.inc(done.writes)
+                self.queue.done(key)
+
+    def _fail(self, key: Key, reason: str, error: Exception) -> None:
+        self.metrics.errors.labels(reason).inc()
+        delay_s = self.queue.failed(key)
+        known = isinstance(error, ApiError)
+        text = "look at %s/%s failed, again in %.1f s: %s"
+        log.log(logging.WARNING if known else logging.ERROR, text, *key, delay_s, error, exc_info=not known)
+
+    async def _resync(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.resync_s)
+            try:
+                await self._fill()
+            except ApiError as error:
+                log.warning("lists failed: %s", error)  # the watches go on
+            self._add_all(self.store.keys())
+
+    async def _fill_at_last(self) -> None:
+        while True:
+            try:
+                await self._fill()
+            except ApiError as error:
+                log.warning("lists failed, again in %.0f s: %s", RETRY_S, error)
+                await asyncio.sleep(RETRY_S)
+            else:
+                self._add_all(self.store.keys())
+                return
+
+    async def _fill(self) -> None:
+        for kind in WATCHED:
+            for namespace in self.settings.namespaces or (None,):
+                listing = await self.cluster.list(kind, namespace)
+                self._add_all(self.store.replace(kind, namespace, listing.items, listing.version))
+
+    def _add_all(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self.queue.add(key)
