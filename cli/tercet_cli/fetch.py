@@ -1,17 +1,17 @@
 """`tercet fetch`: bring a model here and print its folder.
 
 Only the folder and, if asked for, the voices go to stdout, so that scripts can take them; progress goes to
-stderr.
+stderr. The pods' init container runs it too.
 """
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from tercet_cli.fetch_progress import say_aside, show_progress
 from tercet_cli.hubs import DEFAULT_REVISION
+from tercet_cli.links import link_folder
 from tercet_cli.sources import DEFAULT_CACHE, resolve_source
 
 
@@ -21,22 +21,17 @@ def fetch(
     cache: Annotated[
         Path, typer.Option(envvar="TERCET_CACHE", help="Where models are kept.")
     ] = DEFAULT_CACHE,
+    link: Annotated[
+        Path | None, typer.Option(help="Make this path a link to the folder, in place of an older link.")
+    ] = None,
     *,
     voices: Annotated[bool, typer.Option("--voices", help="Print its voices too, one a line.")] = False,
 ) -> None:
     """Download a model (or make a demo one), check it, and print its folder."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    bars = Progress(*columns, console=Console(stderr=True))
-    task = bars.add_task(source, total=None)
-
-    def show(done: int, total: int) -> None:
-        bars.start()
-        bars.update(task, completed=done, total=total)
-
-    try:
-        folder = resolve_source(source, revision, cache, show)
-    finally:
-        bars.stop()
+    with show_progress(source) as progress:
+        folder = resolve_source(source, revision, cache, progress, say=say_aside)
+    if link is not None:
+        link_folder(link, folder, cache)
     typer.echo(folder)
     if voices:
         for voice in _list_voices(folder):

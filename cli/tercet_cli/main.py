@@ -11,6 +11,7 @@ from tercet_cli.bench import bench
 from tercet_cli.chat import chat
 from tercet_cli.errors import CommandError
 from tercet_cli.fetch import fetch
+from tercet_cli.termination import leave_message
 from tercet_cli.up import up
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ def main() -> None:
         app()
     except CommandError as error:
         typer.echo(f"tercet: {error}", err=True)
+        leave_message(str(error))
         sys.exit(1)
 
 

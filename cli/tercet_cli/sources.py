@@ -4,18 +4,33 @@ Called by `tercet fetch`, `tercet up` and the pods' fetch container. Knows neith
 (the engine checks that) nor how a hub is spoken to (`hubs` does).
 """
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, get_args
 
 from tercet_cli.errors import SourceError
+from tercet_cli.fetch_lock import Say, hold_fetch_lock
 from tercet_cli.hubs import DEFAULT_REVISION, Hub, HuggingFaceHub, ModelScopeHub, Progress
 
-DEFAULT_CACHE: Final = Path.home() / ".cache" / "tercet"
+
+def find_default_cache() -> Path:
+    try:
+        home = Path.home()
+    except RuntimeError:  # a container whose user has no name and no HOME
+        home = Path(tempfile.gettempdir())
+    return home / ".cache" / "tercet"
+
+
+DEFAULT_CACHE: Final = find_default_cache()
 
 
 def _ignore_progress(done: int, total: int) -> None:
     del done, total
+
+
+def _ignore(text: str) -> None:
+    del text
 
 
 def resolve_source(
@@ -24,16 +39,23 @@ def resolve_source(
     cache_root: Path = DEFAULT_CACHE,
     progress: Progress = _ignore_progress,
     hubs: Mapping[str, Hub] | None = None,
+    *,
+    say: Say = _ignore,
 ) -> Path:
-    """Bring the checkpoint here, if it is not yet, and check it; raises SourceError with the remedy."""
+    """Bring the checkpoint here, if it is not yet, and check it; raises SourceError with the remedy.
+
+    `say` is told why nothing happens for a while.
+    """
     scheme, _, rest = source.partition("://")
     hubs = {"hf": HuggingFaceHub(), "modelscope": ModelScopeHub()} if hubs is None else hubs
     if hub := hubs.get(scheme):
-        folder = hub.download(_repository(source, rest), revision, _writable(cache_root), progress)
+        repository = _repository(source, rest)
+        with hold_fetch_lock(_writable(cache_root), source, say):
+            folder = hub.download(repository, revision, cache_root, progress)
     elif scheme == "file":
         folder = _local_folder(source, rest)
     elif scheme == "demo":
-        folder = _demo(source, rest, _writable(cache_root))
+        folder = _demo(source, rest, _writable(cache_root), say)
     elif scheme == "pvc":
         raise SourceError(
             f"{source}: a volume claim exists only in a cluster: apply the file there, "
@@ -72,7 +94,7 @@ def _local_folder(source: str, rest: str) -> Path:
     return folder
 
 
-def _demo(source: str, name: str, cache_root: Path) -> Path:
+def _demo(source: str, name: str, cache_root: Path, say: Say) -> Path:
     from tercet_engine.demo import DemoName, ensure_demo  # noqa: PLC0415  # imports torch
 
     known: dict[str, DemoName] = {demo: demo for demo in get_args(DemoName)}
@@ -80,7 +102,8 @@ def _demo(source: str, name: str, cache_root: Path) -> Path:
         raise SourceError(
             f"{source}: no such demo: use one of {', '.join(f'demo://{demo}' for demo in known)}"
         )
-    return ensure_demo(known[name], cache_root)
+    with hold_fetch_lock(cache_root, source, say):
+        return ensure_demo(known[name], cache_root)
 
 
 def _check(source: str, folder: Path) -> None:
