@@ -6,7 +6,7 @@
 #   cluster.sh load IMAGE.tar  gives the node an image (an OCI archive: buildah push NAME oci-archive:IMAGE.tar:NAME)
 #   cluster.sh down            stops what it started, and nothing else
 #
-# Then: export KUBECONFIG=$KUBE_RUN/kubeconfig
+# Then: export KUBECONFIG=$KUBE_RUN/kubeconfig (both print the line)
 #
 #   KUBE_RUN        folder of this cluster: state, logs, kubeconfig (/tmp/tercet-kube)
 #   KUBE_PORT       port of the API server; etcd has the two above it (16443)
@@ -207,10 +207,15 @@ up() {
   node
 }
 
+# Ends all containers, and lets containerd clear up after them, which a later containerd could not.
 kill_containers() {
   local id
-  for id in $(ctr -a "$SOCKET" -n k8s.io tasks ls -q); do
-    ctr -a "$SOCKET" -n k8s.io tasks kill -s 9 "$id" || true
+  for _ in $(seq 50); do
+    [ -n "$(ctr -a "$SOCKET" -n k8s.io tasks ls -q)" ] || return 0
+    for id in $(ctr -a "$SOCKET" -n k8s.io tasks ls -q); do
+      ctr -a "$SOCKET" -n k8s.io tasks kill -s 9 "$id" 2>/dev/null || true
+    done
+    sleep 0.1
   done
 }
 

@@ -89,7 +89,7 @@ def test_every_optional_field_has_a_default(path: str) -> None:
         (".spec.stages.thinker.devices", {"type": "array", "maxItems": 16, "default": []}),
         (
             ".spec.stages.thinker.resources.limits",
-            {"maxProperties": 16, "additionalProperties": {"x-kubernetes-int-or-string": True}},
+            {"maxProperties": 8, "additionalProperties": {"x-kubernetes-int-or-string": True}},
         ),
         (".spec.podTemplate.spec", {"type": "object", "x-kubernetes-preserve-unknown-fields": True}),
         (".spec.model.cache", {"type": "object", "required": ["size"]}),

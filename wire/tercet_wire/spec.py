@@ -72,10 +72,10 @@ class ResourcesSpec(SpecPart):
     rules: ClassVar[tuple[Rule[Any], ...]] = refusals.RESOURCES
 
     limits: dict[str, str | int] = Field(
-        default={}, max_length=16, description="Most of each resource, such as nvidia.com/gpu: 1 or cpu: 8."
+        default={}, max_length=8, description="Most of each resource, such as nvidia.com/gpu: 1 or cpu: 8."
     )
     requests: dict[str, str | int] = Field(
-        default={}, max_length=16, description="What the scheduler sets aside. Empty: the limits."
+        default={}, max_length=8, description="What the scheduler sets aside. Empty: the limits."
     )
 
 
