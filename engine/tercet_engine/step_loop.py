@@ -26,6 +26,7 @@ from tercet_engine.decoder.kv import KVCache, Span, order_spans
 from tercet_engine.decoder.reply import DecoderStage, Outlet, Portion, Reply
 from tercet_engine.decoder.sampling import Picked, Picker, pick
 from tercet_engine.decoder.scheduler import Limits, Scheduler, Share, Ticket
+from tercet_engine.device import ending_if_lost
 from tercet_engine.stage import Sink, StageError
 
 _log = logging.getLogger(__name__)
@@ -184,7 +185,9 @@ class StepLoop(Generic[Input, Output]):
         order = order_spans(spans)
         seats, spans = [seats[i] for i in order], [spans[i] for i in order]
         with _contained(partial(self._retry, shares)):
-            self._deliver(seats, spans, *self._compute(seats, spans))
+            with ending_if_lost():
+                computed = self._compute(seats, spans)
+            self._deliver(seats, spans, *computed)
 
     def _retry(self, shares: Sequence[Share], failure: StageFailure) -> None:
         """Each alone, so that only the culprit ends. Nothing but its own KV rows has been changed by then."""

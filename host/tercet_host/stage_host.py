@@ -7,6 +7,7 @@ not wait for the sound.
 """
 
 import os
+import threading
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -57,6 +58,8 @@ class StageHost(Generic[Input, Output]):
         self._outbox = Outbox()
         self._gauge = TurnGauge(stage)
         self._watchdog = Watchdog.start()
+        if self._watchdog is not None:
+            threading.excepthook = _end_process
 
     def execute(self, requests: Iterable[TritonRequest]) -> None:
         """Never raises: an exception that leaves the model's `execute` leaks the request's memory."""
@@ -109,3 +112,10 @@ class StageHost(Generic[Input, Output]):
         sink.address(envelope)
         if envelope.text and self._passing is not None:
             sink.send(self._passing)
+
+
+def _end_process(last: threading.ExceptHookArgs) -> None:
+    """A stage whose thread has died answers nothing any more: the watchdog then ends its server."""
+    words = traceback.format_exception(last.exc_type, last.exc_value, last.exc_traceback)
+    pb_utils.Logger.log_error("".join(words))
+    os._exit(os.EX_SOFTWARE)

@@ -13,6 +13,7 @@ from tercet_engine.decoder.kv import KVCache, Layout
 from tercet_engine.decoder.reply import Outlet, Portion
 from tercet_engine.decoder.sampling import Choice, Picked, Picker
 from tercet_engine.decoder.shape import DecoderShape
+from tercet_engine.device import DeviceLost
 from tercet_engine.stage import StageError
 from tercet_engine.step_loop import StepLoop
 from tercet_wire.messages import StageFailure
@@ -126,6 +127,8 @@ class ToyStage:
         if self.gate is not None:
             assert self.gate.wait(WAIT_S)
         self.steps.append([portion.rows for portion in portions])
+        if any(portion.reply.order.fails_at == "device" for portion in portions):
+            raise torch.AcceleratorError("an illegal memory access was encountered")
         fills = [
             float("nan")
             if portion.reply.order.poison
@@ -261,6 +264,25 @@ def test_a_device_that_is_lost_ends_every_turn(build: Build) -> None:
     gate.set()
     assert [listener.end_type() for listener in listeners] == ["internal", "internal"]
     assert world.open("late").end_type() == "internal"
+
+
+def test_a_device_that_fails_for_good_ends_the_stage(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its thread ends with the error, after every turn was told: its host can then start it anew."""
+    ended = threading.Event()
+    seen: list[type[BaseException]] = []
+
+    def note(last: threading.ExceptHookArgs) -> None:
+        seen.append(last.exc_type)
+        ended.set()
+
+    monkeypatch.setattr(threading, "excepthook", note)
+    gate = threading.Event()
+    world = build(ToyStage(gate=gate))
+    listeners = [world.open("a", Order(fails_at="device")), world.open("b")]
+    gate.set()
+    assert [listener.end_type() for listener in listeners] == ["internal", "internal"]
+    assert ended.wait(WAIT_S)
+    assert seen == [DeviceLost]
 
 
 def test_a_failing_step_ends_the_turns_in_it_and_no_others(build: Build) -> None:

@@ -24,6 +24,7 @@ from tercet_engine.code2wav.model import SpeechModel, load_model
 from tercet_engine.code2wav.noise import NoiseSource
 from tercet_engine.code2wav.steps import Job, Made, run_step
 from tercet_engine.code2wav.turn import SpeechTurn
+from tercet_engine.device import ending_if_lost
 from tercet_engine.spread import spread
 from tercet_engine.stage import Code2WavInput, Code2WavOutput, Sink, StageEngine, StageError
 
@@ -157,7 +158,9 @@ class Code2Wav:
 
     def _step(self, jobs: Sequence[Job]) -> None:
         with _contained(partial(self._retry, jobs)):
-            self._finish(jobs, run_step(self._model, jobs))
+            with ending_if_lost():
+                made = run_step(self._model, jobs)
+            self._finish(jobs, made)
 
     def _retry(self, jobs: Sequence[Job], failure: StageFailure) -> None:
         """Each alone, so that only the culprit ends."""
