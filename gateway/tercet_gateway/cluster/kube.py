@@ -26,6 +26,7 @@ from tercet_gateway.settings import ClusterSettings
 
 _log: Final = logging.getLogger(__name__)
 _PAGE: Final = 500
+"""Objects in one answer to a list."""
 _LIST_TIMEOUT: Final = aiohttp.ClientTimeout(total=60, sock_connect=5)
 _WATCH_S: Final = 300
 """After about this long the API server ends a watch, and another begins."""
@@ -77,10 +78,11 @@ async def open_api(settings: ClusterSettings) -> AsyncIterator[ApiClient]:
 class KubeSource:
     """Objects of one kind in a namespace, or with None in all of them."""
 
-    def __init__(self, api: ApiClient, kind: Kind, namespace: str | None) -> None:
+    def __init__(self, api: ApiClient, kind: Kind, namespace: str | None, page: int = _PAGE) -> None:
         self._api = api
         self._kind = kind
         self._namespace = namespace
+        self._page = page
         place = "" if namespace is None else f"/namespaces/{namespace}"
         self._path = f"{kind.path}{place}/{kind.plural}"
 
@@ -108,7 +110,7 @@ class KubeSource:
 
     async def _read_page(self, token: str) -> tuple[list[Object], str, str]:
         """Objects, the version of the list, and the token of the next page, empty after the last."""
-        query = {"limit": str(_PAGE), "continue": token} if token else {"limit": str(_PAGE)}
+        query = {"limit": str(self._page)} | ({"continue": token} if token else {})
         async with self._get(query, _LIST_TIMEOUT) as response:
             page = orjson.loads(await response.read())
             found = [parsed for raw in page["items"] if (parsed := self._parse(raw)) is not None]

@@ -32,9 +32,15 @@ def build_gateway_settings(
     metrics_port: int = GATEWAY_METRICS_PORT,
     drain_s: int = 30,
     media_hosts: Sequence[str] = (),
+    namespaces: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """`models` by the name that callers use; `media_hosts` are those that media URLs may point to."""
+    """`models` by the name that callers use; `media_hosts` are those that media URLs may point to.
+
+    `namespaces` in place of models: the gateway watches the OmniDeployments there, with () in all namespaces.
+    """
+    cluster = {} if namespaces is None else {"cluster": {"namespaces": list(namespaces)}}
     return {
+        **cluster,
         "host": host,
         "port": port,
         "metrics_port": metrics_port,
