@@ -103,6 +103,8 @@ control() {
   [ -x "$B/etcd" ] || fail "no programs in $B: run hack/kube/build-tools.sh (about 9 minutes, once)"
   need_programs kubectl=kubectl openssl=openssl
   runs apiserver && fail "a cluster runs in $R already: use it, or choose another KUBE_RUN and KUBE_PORT"
+  # From here on something of ours may run: a start that fails leaves nothing behind but its logs.
+  trap '[ $? = 0 ] || down' EXIT
   mkdir -p "$R"/{etcd,certs,log}
   chmod 700 "$R/certs"
   cd "$R"
