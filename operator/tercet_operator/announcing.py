@@ -31,8 +31,9 @@ def announce(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[An
             type="Normal", reason="RolloutStarted", message=f"Making servers{first}: generation {generation}."
         )
     old, new = (_find(status, ConditionType.READY) for status in (before, after))
-    if (old.get("status"), old.get("reason")) != (new.get("status"), new.get("reason")):
-        fault = new.get("status") != "True" and new.get("reason") not in WAITING
+    fault = new.get("status") != "True" and new.get("reason") not in WAITING
+    turned = old.get("status", "False") != new.get("status")
+    if turned or (fault and old.get("reason") != new.get("reason")):
         yield Announcement(
             type="Warning" if fault else "Normal",
             reason=str(new.get("reason")),

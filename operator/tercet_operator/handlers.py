@@ -32,6 +32,10 @@ def register(store: Store, queue: WorkQueue[Key], metrics: Metrics) -> kopf.Oper
     async def hear_lease(**_: Any) -> None:
         metrics.note_heard()
 
+    def log_in(**given: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(**given) or kopf.login_with_kubeconfig(**given)
+
+    kopf.on.login(registry=registry)(log_in)
     for kind in WATCHED:
         group, version, plural = _locate(kind)
         kopf.on.event(group=group, version=version, plural=plural, registry=registry)(hear)

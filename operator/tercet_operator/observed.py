@@ -187,17 +187,17 @@ def _find_container_problem(pod: str, status: Manifest) -> Problem | None:
         )
     return Problem(
         reason="ServerCrashed",
-        message=f"Container {container} of pod {pod} ends again and again: {said} "
+        message=f"Container {container} of pod {pod} keeps ending: {said} "
         f"See `kubectl logs {pod} -c {container} --previous`.",
     )
 
 
 def _last_failure(status: Manifest) -> Manifest | None:
-    """Of a container that does not run now; one that came back may yet become ready."""
+    """Also of one that runs again: until it is ready, how it ended last is what is known of it."""
     for state in (status.get("state", {}), status.get("lastState", {})):
         ended = state.get("terminated")
         if ended and ended.get("exitCode"):
-            return None if status.get("state", {}).get("running") else dict(ended)
+            return dict(ended)
     return None
 
 

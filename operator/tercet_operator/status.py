@@ -109,17 +109,24 @@ def _explain(
         )
     if problem is not None:
         return _no(problem.reason, problem.message)
-    if all(count.ready for count in stages.values()):
-        missing = ", ".join(stage for stage, count in stages.items() if not count.routable)
+    return _explain_waiting(goal, observed, stages)
+
+
+def _explain_waiting(goal: Goal, observed: Observed, stages: Mapping[Stage, StageStatus]) -> Verdict:
+    """Nothing is wrong that is known of."""
+    unrouted = ", ".join(stage for stage, count in stages.items() if not count.routable)
+    if not unrouted:
+        return _no("Updating", "The gateways are being told of the current generation.")
+    unready = ", ".join(stage for stage, count in stages.items() if not count.ready)
+    if not unready:
         return _no(
             "NotRoutable",
-            f"Not every gateway reaches a replica of: {missing or 'the new generation'}. If this lasts, "
-            "look at the gateway's log, and at network policies between gateway and servers.",
+            f"Not every gateway reaches a replica of: {unrouted}. If this lasts, look at the gateway's log, "
+            "and at network policies between gateway and servers.",
         )
     if observed.generations() - {goal.current}:
         return _no("Updating", "Turns still go to the generation before; the current one is starting.")
-    waiting = ", ".join(stage for stage, count in stages.items() if not count.ready)
-    return _no("PodsNotReady", f"Waiting for the first ready replica of: {waiting}.")
+    return _no("PodsNotReady", f"Waiting for the first ready replica of: {unready}.")
 
 
 def _explain_progress(
