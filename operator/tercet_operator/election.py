@@ -48,6 +48,7 @@ class Election:
             finally:
                 leading.cancel()
                 await asyncio.gather(leading, return_exceptions=True)
+                await self._hand_over()
             log.warning("lease lost by %s", self.identity)
 
     async def _renew_beside(self, leading: asyncio.Future[None]) -> bool:
@@ -80,6 +81,18 @@ class Election:
             return False
         self._seen = self.identity
         return True
+
+    async def _hand_over(self) -> None:
+        """So that the next one need not wait for the lease's end."""
+        if self._seen != self.identity:
+            return
+        try:
+            async with asyncio.timeout(RENEW_S):
+                lease = await self.cluster.get("Lease", self.namespace, self.name)
+                if lease is not None and lease["spec"].get("holderIdentity") == self.identity:
+                    await self.cluster.replace({**lease, "spec": {**lease["spec"], "holderIdentity": ""}})
+        except (ApiError, TimeoutError) as error:
+            log.warning("lease not handed over by %s: %r", self.identity, error)
 
     def _may_take(self, lease: dict[str, Any]) -> bool:
         holder = lease["spec"].get("holderIdentity") or ""

@@ -36,14 +36,19 @@ class Work:
     metrics: Metrics
 
     async def run(self) -> None:
-        """Ends when cancelled, or with the first part that fails."""
+        """Ends when cancelled, or with the first part that ends: kopf's does on SIGTERM, which it takes."""
         self.metrics.note_leading(True)
+        tasks: list[asyncio.Task[None]] = []
         try:
             await self._fill_at_last()
-            async with asyncio.TaskGroup() as tasks:
-                for part in self._parts():
-                    tasks.create_task(part)
+            tasks += (asyncio.create_task(part) for part in self._parts())
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             self.metrics.note_leading(False)
 
     def _parts(self) -> Iterator[Coroutine[Any, Any, None]]:
