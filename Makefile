@@ -4,7 +4,7 @@ BIN := .venv/bin
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint type bench soak lock clean
+.PHONY: help install run test e2e lint type bench soak lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ run: install ## Serve the demo model here: Triton with three stages and the gate
 
 test: install lint type ## Lint, check types and run every test
 	$(BIN)/python -m pytest
+
+e2e: install ## The operator, the chart and the product on a real one-node Kubernetes (root; builds its programs once)
+	hack/e2e.sh
 
 lint: install ## ruff and import contracts
 	$(BIN)/ruff check .
