@@ -1,6 +1,6 @@
 """The `tercet` command: one line for each of its commands, which live in modules of their own.
 
-A command that cannot go on raises CommandError; it is printed here, on stderr, and the exit code is 1.
+A command that cannot go on raises CommandError; it is printed here, on stderr.
 """
 
 import sys
@@ -11,6 +11,7 @@ from tercet_cli.bench import bench
 from tercet_cli.chat import chat
 from tercet_cli.errors import CommandError
 from tercet_cli.fetch import fetch
+from tercet_cli.render import render
 from tercet_cli.termination import leave_message
 from tercet_cli.up import up
 
@@ -21,6 +22,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(up)
+app.command()(render)
 app.command()(fetch)
 app.command()(chat)
 app.command()(bench)
@@ -32,7 +34,7 @@ def main() -> None:
     except CommandError as error:
         typer.echo(f"tercet: {error}", err=True)
         leave_message(str(error))
-        sys.exit(1)
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

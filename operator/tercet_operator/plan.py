@@ -93,6 +93,20 @@ def plan(resource: Mapping[str, Any], observed: Observed, images: Images, readin
     )
 
 
+def render_children(deployment: OmniDeployment, owner: Owner, images: Images) -> tuple[Manifest, ...]:
+    """What there is once a rollout is complete, for `tercet render`. Raises PlanError.
+
+    Without the digest of what was applied where the owner is in no cluster: nothing is applied there.
+    """
+    generation = build_generation(deployment, images)
+    rollout = Rollout(
+        replicas={(kind.name, generation.digest): kind.plan.replicas for kind in generation.kinds},
+        serving=(generation.digest,),
+    )
+    children = _build_children(owner, deployment, generation, rollout)
+    return tuple(_stamp(each) if owner.uid else each for each in children)
+
+
 def _build_children(
     owner: Owner, deployment: OmniDeployment, generation: Generation, rollout: Rollout
 ) -> Iterator[Manifest]:

@@ -22,15 +22,14 @@ class Owner:
 
     namespace: str
     name: str
-    uid: str
+    uid: str = ""
+    """Empty: it is in no cluster yet, and its children are only looked at."""
 
     def metadata(self, name: str, labels: Mapping[str, str]) -> dict[str, Any]:
         """Of a child. The owner blocks nothing: who deletes it need not wait for its children."""
-        return {
-            "name": name,
-            "namespace": self.namespace,
-            "labels": dict(labels),
-            "ownerReferences": [
+        metadata: dict[str, Any] = {"name": name, "namespace": self.namespace, "labels": dict(labels)}
+        if self.uid:
+            metadata["ownerReferences"] = [
                 {
                     "apiVersion": f"{API_GROUP}/{API_VERSION}",
                     "kind": KIND,
@@ -39,8 +38,8 @@ class Owner:
                     "controller": True,
                     "blockOwnerDeletion": False,
                 }
-            ],
-        }
+            ]
+        return metadata
 
     def labels(self) -> dict[str, str]:
         """Of everything that belongs to the deployment."""
