@@ -6,7 +6,7 @@ is ready or in the way: a Deployment's own status comes later and forgets pods t
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from tercet_wire.names import LABEL_GENERATION, LABEL_STAGE
 
@@ -15,6 +15,9 @@ from tercet_operator.resources.pods import CONTAINER, FETCH_CONTAINER
 Manifest = Mapping[str, Any]
 Ref = tuple[str, str]
 """Kind and name of a child; its namespace is its owner's."""
+HEAD: Final = 120
+TAIL: Final = 270
+"""Characters of what a container or the cluster said that a condition repeats."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +118,7 @@ def _find_server_problem(server: Manifest) -> Problem | None:
     if failure.get("status") == "True":
         return Problem(
             reason="PodsRefused",
-            message=f"The cluster refuses the pods: {failure.get('message', '')} "
+            message=f"The cluster refuses the pods: {_quote(failure)} "
             "Correct spec.podTemplate, or the namespace's quota or policies.",
         )
     if conditions.get("Progressing", {}).get("reason") == "ProgressDeadlineExceeded":
@@ -147,7 +150,7 @@ def find_pod_problem(pod: Manifest) -> Problem | None:
     if scheduled.get("status") == "False":
         return Problem(
             reason="InsufficientCapacity",
-            message=f"Pod {name} fits on no node: {scheduled.get('message', '')} "
+            message=f"Pod {name} fits on no node: {_quote(scheduled)} "
             "Add nodes, ask for less in spec.stages, or use rollout strategy InPlace.",
         )
     for status in _container_statuses(pod):
@@ -162,19 +165,19 @@ def _find_container_problem(pod: str, status: Manifest) -> Problem | None:
     if waiting.get("reason") in {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}:
         return Problem(
             reason="ImagePullFailed",
-            message=f"Pod {pod} cannot get its image: {waiting.get('message') or waiting['reason']} "
+            message=f"Pod {pod} cannot get its image: {_quote(waiting)} "
             "Check the image's name, and imagePullSecrets in spec.podTemplate.",
         )
     if waiting.get("reason") == "CreateContainerConfigError":
         return Problem(
             reason="PodMisconfigured",
-            message=f"Pod {pod} cannot start: {waiting.get('message', '')} "
+            message=f"Pod {pod} cannot start: {_quote(waiting)} "
             "Make what it names, or correct spec.podTemplate or spec.model.token.",
         )
     ended = _last_failure(status)
     if ended is None:
         return None
-    said = (ended.get("message") or f"{ended.get('reason', 'Error')}, exit code {ended['exitCode']}").strip()
+    said = _quote(ended, f"{ended.get('reason', 'Error')}, exit code {ended['exitCode']}")
     if container == FETCH_CONTAINER:
         return Problem(
             reason="ModelFetchFailed",
@@ -190,6 +193,17 @@ def _find_container_problem(pod: str, status: Manifest) -> Problem | None:
         message=f"Container {container} of pod {pod} keeps ending: {said} "
         f"See `kubectl logs {pod} -c {container} --previous`.",
     )
+
+
+def _quote(said: Manifest, otherwise: str = "") -> str:
+    """Its message. Of a long one, such as the end of a log, the first line and the last ones."""
+    text = str(said.get("message") or otherwise or said.get("reason", "")).strip()
+    if len(text) <= HEAD + TAIL:
+        return text
+    head, _, _ = text[:HEAD].partition("\n")
+    tail = text[-TAIL:]
+    _, _, last_lines = tail.partition("\n")
+    return f"{head} ... {last_lines or tail}"
 
 
 def _last_failure(status: Manifest) -> Manifest | None:
