@@ -71,6 +71,15 @@ def test_endpoint_in_two_slices_is_ready_if_either_says_so(first_draining: bool)
     assert endpoint.is_ready
 
 
+def test_stages_that_share_an_address_are_servers_of_their_own() -> None:
+    """Each slice says what its endpoints host."""
+    view = ClusterView()
+    view.receive(Put(part("thinker", 1)))
+    view.receive(Put(part("talker", 1)))
+    stages = [endpoint.stages for endpoint in view.build_fleet(ASSISTANT).endpoints]
+    assert stages == [{Stage.THINKER}, {Stage.TALKER}]
+
+
 def test_list_drops_what_is_not_in_it() -> None:
     """What was missed while the API server was away is caught up, within the namespace that was listed."""
     view = ClusterView()

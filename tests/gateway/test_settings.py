@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from tercet_gateway.settings import SettingsError, parse_settings, read_settings
+from tercet_operator.resources.gateway import build_gateway_settings
 from tercet_wire.names import GATEWAY_METRICS_PORT, GATEWAY_PORT, Stage
 
 DEPLOYMENT: dict[str, Any] = {"model": "m", "endpoints": {"thinker": ["a:1", "b:1"], "talker": ["c:1"]}}
@@ -20,12 +21,30 @@ def test_smallest_file_serves() -> None:
     assert settings.media.allowed_hosts == ()
 
 
+def test_cluster_stands_in_place_of_deployments() -> None:
+    """Without namespaces all are watched."""
+    settings = parse_settings(b'{"cluster": {}}')
+    assert settings.cluster is not None
+    assert (settings.cluster.namespaces, settings.deployments) == ((), ())
+
+
+def test_what_the_operator_builds_can_be_read() -> None:
+    """A gateway that watches two namespaces."""
+    document = build_gateway_settings({}, host="0.0.0.0", namespaces=["a", "b"])
+    settings = parse_settings(json.dumps(document).encode())
+    assert settings.cluster is not None
+    assert settings.cluster.namespaces == ("a", "b")
+
+
 FAULTS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "all faults at once": (
         {"port": 70000, "limits": {"turns": 0, "turn": 1}, "deployments": [DEPLOYMENT]},
         ["port", "limits.turns", "limits.turn"],
     ),
     "nothing to serve": ({"deployments": []}, ["deployments"]),
+    "nothing said": ({}, ["deployments"]),
+    "a list and a cluster": ({"deployments": [DEPLOYMENT], "cluster": {}}, ["deployments", "cluster"]),
+    "a namespace twice": ({"cluster": {"namespaces": ["a", "a"]}}, ["cluster.namespaces", "'a'"]),
     "a voice that is not there": (
         {"deployments": [{**DEPLOYMENT, "voice": "Bob"}]},
         ["deployments.0", "'Bob'"],

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, assert_never
 
+from tercet_wire.names import Stage
+
 from tercet_gateway.cluster.objects import Deployment, Ref, Slice
 from tercet_gateway.stages.fleet import Endpoint, Fleet
 
@@ -73,10 +75,10 @@ class ClusterView:
 
     def build_fleet(self, ref: Ref) -> Fleet:
         """An endpoint that two slices hold, as happens while one is split, is ready if either says so."""
-        merged: dict[tuple[str, str], Endpoint] = {}
+        merged: dict[tuple[str, str, frozenset[Stage]], Endpoint] = {}
         for part in self._slices_of.get(ref, _NO_SLICES).values():
             for endpoint in part.endpoints:
-                place = (endpoint.generation, endpoint.address)
+                place = (endpoint.generation, endpoint.address, endpoint.stages)
                 if place not in merged or endpoint.is_ready:
                     merged[place] = endpoint
         deployment = self._deployments.get(ref)
