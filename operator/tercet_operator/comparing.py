@@ -9,7 +9,9 @@ from typing import Any, Final
 from kubernetes.utils.quantity import parse_quantity
 
 QUANTITIES: Final = frozenset({"limits", "requests"})
-"""Fields whose values the API server writes its own way: 1000m as 1."""
+"""Maps of amounts, which the API server writes its own way: 1000m as 1."""
+QUANTITY: Final = frozenset({"sizeLimit", "divisor"})
+"""Single ones."""
 
 
 def is_part(wanted: Any, there: Any) -> bool:
@@ -18,10 +20,7 @@ def is_part(wanted: Any, there: Any) -> bool:
         return not wanted
     if isinstance(wanted, Mapping):
         return isinstance(there, Mapping) and all(
-            _are_same_amounts(value, there.get(name))
-            if name in QUANTITIES
-            else is_part(value, there.get(name))
-            for name, value in wanted.items()
+            _is_field_part(name, value, there.get(name)) for name, value in wanted.items()
         )
     if isinstance(wanted, list):
         return (
@@ -32,10 +31,15 @@ def is_part(wanted: Any, there: Any) -> bool:
     return bool(wanted == there)
 
 
-def _are_same_amounts(wanted: Any, there: Any) -> bool:
-    if not isinstance(wanted, Mapping) or not isinstance(there, Mapping):
-        return is_part(wanted, there)
-    return wanted.keys() == there.keys() and all(
-        parse_quantity(wanted[name]) == parse_quantity(there[name])  # type: ignore[no-untyped-call]
-        for name in wanted
-    )
+def _is_field_part(name: str, wanted: Any, there: Any) -> bool:
+    if name in QUANTITIES and isinstance(wanted, Mapping) and isinstance(there, Mapping):
+        return wanted.keys() == there.keys() and all(
+            _are_same_amount(wanted[each], there[each]) for each in wanted
+        )
+    if name in QUANTITY and wanted is not None and there is not None:
+        return _are_same_amount(wanted, there)
+    return is_part(wanted, there)
+
+
+def _are_same_amount(wanted: Any, there: Any) -> bool:
+    return bool(parse_quantity(wanted) == parse_quantity(there))  # type: ignore[no-untyped-call]

@@ -60,14 +60,15 @@ class Store:
         return key
 
     def remove(self, child: Manifest) -> Key | None:
-        """The deployment that it belonged to."""
+        """The deployment that it belonged to. A namesake that came after it stays."""
         key = find_key(child)
         if key is None or (entry := self._entries.get(key)) is None:
             return key
+        place = (child["kind"], child["metadata"]["name"])
         if child["kind"] == KIND:
-            entry.resource = None
-        else:
-            entry.children.pop((child["kind"], child["metadata"]["name"]), None)
+            entry.resource = None if _is_same(child, entry.resource) else entry.resource
+        elif _is_same(child, entry.children.get(place)):
+            del entry.children[place]
         if entry.resource is None and not entry.children:
             del self._entries[key]
         return key
@@ -109,9 +110,13 @@ def _identify(child: Manifest) -> tuple[str, str]:
     return (child["metadata"]["namespace"], child["metadata"]["name"])
 
 
+def _is_same(child: Manifest, known: Manifest | None) -> bool:
+    return known is not None and child["metadata"].get("uid") == known["metadata"].get("uid")
+
+
 def _is_older(child: Manifest, known: Manifest | None) -> bool:
     """Versions of one object are numbers that grow; those of its namesake before it say nothing."""
-    if known is None or child["metadata"].get("uid") != known["metadata"].get("uid"):
+    if known is None or not _is_same(child, known):
         return False
     return int(child["metadata"]["resourceVersion"]) <= int(known["metadata"]["resourceVersion"])
 
