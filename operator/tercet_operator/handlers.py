@@ -4,6 +4,8 @@ kopf's part ends here. There are no create, update or delete handlers, no timers
 write to the objects, or cost time with their number. Called by `work`.
 """
 
+import os
+from dataclasses import replace
 from typing import Any, Final
 
 import kopf
@@ -32,9 +34,6 @@ def register(store: Store, queue: WorkQueue[Key], metrics: Metrics) -> kopf.Oper
     async def hear_lease(**_: Any) -> None:
         metrics.note_heard()
 
-    def log_in(**given: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_service_account(**given) or kopf.login_with_kubeconfig(**given)
-
     kopf.on.login(registry=registry)(log_in)
     for kind in WATCHED:
         group, version, plural = _locate(kind)
@@ -42,6 +41,15 @@ def register(store: Store, queue: WorkQueue[Key], metrics: Metrics) -> kopf.Oper
     group, version, plural = _locate("Lease")
     kopf.on.event(group=group, version=version, plural=plural, registry=registry)(hear_lease)
     return registry
+
+
+def log_in(**given: Any) -> kopf.ConnectionInfo | None:
+    """In a pod by the address that Kubernetes gives it: kopf would ask DNS for the API server's name."""
+    found = kopf.login_with_service_account(**given)
+    if found is None:
+        return kopf.login_with_kubeconfig(**given)
+    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
+    return replace(found, server=f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}")
 
 
 def build_settings() -> kopf.OperatorSettings:
