@@ -29,6 +29,8 @@ class Entry:
 class Store:
     def __init__(self) -> None:
         self._entries: dict[Key, Entry] = {}
+        self._homes: dict[tuple[str, str, str], Key] = {}
+        """Whose children they are known as, by kind, namespace and name: labels can be changed by hand."""
 
     def __len__(self) -> int:
         return sum(entry.resource is not None for entry in self._entries.values())
@@ -43,35 +45,53 @@ class Store:
         return self._entries.get(key, Entry())
 
     def put(self, child: Manifest) -> Key | None:
-        """The deployment that it belongs to; None if it is nobody's, or older than what is known."""
-        key = find_key(child)
-        if key is None:
-            return None
-        entry = self._entries.setdefault(key, Entry())
+        """The deployment for which this is news; None if it is nobody's, or older than what is known.
+
+        For a child whose label names another deployment now, that is the one that has lost it.
+        """
         if child["kind"] == KIND:
-            if _is_older(child, entry.resource):
-                return None
-            entry.resource = _trim(child)
-            return key
-        place = (child["kind"], child["metadata"]["name"])
-        if _is_older(child, entry.children.get(place)):
+            return self._put_resource(child)
+        key, home = find_key(child), self._find_home(child)
+        if home is None or _is_older(child, self.get(home).children.get(_place(child))):
             return None
-        entry.children[place] = _trim(child)
+        if home != key:
+            self._drop(home, child)
+        if key is not None:
+            self._entries.setdefault(key, Entry()).children[_place(child)] = _trim(child)
+            self._homes[child["kind"], *_identify(child)] = key
+        return home
+
+    def _put_resource(self, resource: Manifest) -> Key | None:
+        key = _identify(resource)
+        entry = self._entries.setdefault(key, Entry())
+        if _is_older(resource, entry.resource):
+            return None
+        entry.resource = _trim(resource)
         return key
 
     def remove(self, child: Manifest) -> Key | None:
         """The deployment that it belonged to. A namesake that came after it stays."""
-        key = find_key(child)
+        key = self._find_home(child)
         if key is None or (entry := self._entries.get(key)) is None:
             return key
-        place = (child["kind"], child["metadata"]["name"])
+        known = entry.resource if child["kind"] == KIND else entry.children.get(_place(child))
+        if _is_same(child, known):
+            self._drop(key, child)
+        return key
+
+    def _drop(self, key: Key, child: Manifest) -> None:
+        entry = self._entries[key]
         if child["kind"] == KIND:
-            entry.resource = None if _is_same(child, entry.resource) else entry.resource
-        elif _is_same(child, entry.children.get(place)):
-            del entry.children[place]
+            entry.resource = None
+        else:
+            entry.children.pop(_place(child), None)
+            self._homes.pop((child["kind"], *_identify(child)), None)
         if entry.resource is None and not entry.children:
             del self._entries[key]
-        return key
+
+    def _find_home(self, child: Manifest) -> Key | None:
+        """Where it is known, else where its label says."""
+        return self._homes.get((child["kind"], *_identify(child)), find_key(child))
 
     def replace(self, kind: str, namespace: str | None, items: Iterable[Manifest], version: int) -> set[Key]:
         """What a list of all objects of a kind says; returns the deployments that it changes.
@@ -104,6 +124,10 @@ def find_key(child: Manifest) -> Key | None:
     metadata = child["metadata"]
     name = metadata["name"] if child["kind"] == KIND else metadata.get("labels", {}).get(LABEL_DEPLOYMENT)
     return (metadata["namespace"], name) if name else None
+
+
+def _place(child: Manifest) -> tuple[str, str]:
+    return (child["kind"], child["metadata"]["name"])
 
 
 def _identify(child: Manifest) -> tuple[str, str]:
