@@ -101,6 +101,17 @@ class Cluster:
             content_type=APPLY,
         )
 
+    async def overwrite(self, manifest: Manifest) -> Manifest:
+        """Like `apply`, but a list becomes ours as a whole, with no items of others in it."""
+        metadata = manifest["metadata"]
+        return await self._request(
+            "PATCH",
+            _path(manifest["kind"], metadata["namespace"], metadata["name"]),
+            query={"fieldManager": MANAGER},
+            body=manifest,
+            content_type=MERGE,
+        )
+
     async def apply_status(self, namespace: str, name: str, status: Manifest) -> Manifest:
         manifest = {
             "apiVersion": f"{API_GROUP}/{API_VERSION}",

@@ -8,12 +8,14 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 
 from tercet_wire.names import KIND
 
 from tercet_operator.announcing import announce, build_event
-from tercet_operator.cluster import ApiError, Cluster
+from tercet_operator.cluster import ApiError, Cluster, Manifest
+from tercet_operator.comparing import is_part
 from tercet_operator.observed import observe
 from tercet_operator.plan import Plan, plan
 from tercet_operator.routes import RouteBook
@@ -63,13 +65,25 @@ class Reconciler:
     async def _carry_out(self, key: Key, todo: Plan) -> None:
         namespace = key[0]
         for manifest in todo.apply:
-            self.store.put(await self.cluster.apply(manifest))
+            self.store.put(await self._write(manifest))
         for scale in todo.scale:
             await self.cluster.scale(namespace, scale.name, scale.replicas)
         children = self.store.get(key).children
         for kind, name in todo.delete:
             if child := children.get((kind, name)):
                 await self.cluster.delete(kind, namespace, name, child["metadata"]["uid"])
+
+    async def _write(self, manifest: Manifest) -> Manifest:
+        """An apply leaves what others put into a list of ours, and fails where it clashes with ours."""
+        try:
+            written = await self.cluster.apply(manifest)
+        except ApiError as error:
+            if error.status != HTTPStatus.UNPROCESSABLE_ENTITY:
+                raise
+        else:
+            if is_part(manifest, written):
+                return written
+        return await self.cluster.overwrite(manifest)
 
     async def _announce(self, key: Key, uid: str, before: Any, after: Any) -> None:
         """An Event that cannot be written is not worth another look: the status says the same."""
