@@ -136,16 +136,16 @@ def _plan_scales(owner: Owner, goal: Goal, rollout: Rollout, observed: Observed)
 def _plan_deletions(
     goal: Goal, wanted: list[Manifest], rollout: Rollout, observed: Observed
 ) -> Iterator[Ref]:
-    """Children that nothing asks for; of earlier generations, once their last pod is gone."""
+    """Children of earlier generations, once their last pod is gone; the others live as long as their owner."""
     kept = {(each["kind"], each["metadata"]["name"]) for each in wanted}
     for ref, child in observed.children.items():
         if ref[0] not in PRUNED or ref in kept or "deletionTimestamp" in child["metadata"]:
             continue
         labels = child["metadata"].get("labels", {})
         kind, generation = labels.get(LABEL_STAGE, ""), labels.get(LABEL_GENERATION)
-        if generation is None or (
-            not observed.count(kind, generation) and not rollout.replicas.get((kind, generation))
-        ):
+        if generation is None or observed.count(kind, generation):
+            continue
+        if not rollout.replicas.get((kind, generation)):
             yield ref
 
 
