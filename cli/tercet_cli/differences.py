@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tercet_operator.comparing import is_part
-from tercet_operator.plan import PRUNED
-from tercet_wire.names import LABEL_STAGE
+from tercet_operator.plan import MADE_ONCE
+from tercet_wire.names import LABEL_GENERATION, LABEL_STAGE
 
 from tercet_cli.manifests import write_manifest
 
@@ -31,15 +31,17 @@ class Change:
 
 
 def compare(wanted: Sequence[Manifest], there: Iterable[Manifest]) -> list[Change]:
-    known = {_refer(each): each for each in there if each["kind"] in PRUNED}
+    known = {_refer(each): each for each in there}
     kept = {_refer(each) for each in wanted}
-    gone = {ref: each for ref, each in known.items() if ref not in kept}
+    gone = {
+        ref: each for ref, each in known.items() if ref not in kept and _find_label(each, LABEL_GENERATION)
+    }
     changes = []
     for each in wanted:
         ref = _refer(each)
         if ref not in known:
             changes.append(_create(each, gone.values()))
-        elif not is_part(each, known[ref]):
+        elif each["kind"] not in MADE_ONCE and not is_part(each, known[ref]):
             changes.append(_change(each, known[ref]))
     return changes + [Change(verb="delete", kind=kind, name=name) for kind, name in gone]
 
@@ -47,8 +49,9 @@ def compare(wanted: Sequence[Manifest], there: Iterable[Manifest]) -> list[Chang
 def _create(wanted: Manifest, gone: Iterable[Manifest]) -> Change:
     """Servers are not changed but replaced: what differs is shown against one that will go."""
     kind, name = _refer(wanted)
-    place = (kind, _find_stage(wanted))
-    before = next((each for each in gone if place[1] and (each["kind"], _find_stage(each)) == place), None)
+    stage = _find_label(wanted, LABEL_STAGE)
+    alike = (each for each in gone if (each["kind"], _find_label(each, LABEL_STAGE)) == (kind, stage))
+    before = next(alike, None)
     if before is None:
         return Change(verb="create", kind=kind, name=name)
     lines = _diff(_pick(wanted, before), wanted)
@@ -82,5 +85,5 @@ def _refer(manifest: Manifest) -> Ref:
     return manifest["kind"], manifest["metadata"]["name"]
 
 
-def _find_stage(manifest: Manifest) -> str:
-    return str(manifest["metadata"].get("labels", {}).get(LABEL_STAGE, ""))
+def _find_label(manifest: Manifest, name: str) -> str:
+    return str(manifest["metadata"].get("labels", {}).get(name, ""))

@@ -44,6 +44,8 @@ PRUNED: Final = frozenset(
         "NetworkPolicy",
     }
 )
+MADE_ONCE: Final = frozenset({"PersistentVolumeClaim"})
+"""All that can change of them is that somebody lets them grow; an apply of the old size would be refused."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +138,7 @@ def _plan_scales(owner: Owner, goal: Goal, rollout: Rollout, observed: Observed)
 def _plan_deletions(
     goal: Goal, wanted: list[Manifest], rollout: Rollout, observed: Observed
 ) -> Iterator[Ref]:
-    """Children of earlier generations, once their last pod is gone; the others live as long as their owner."""
+    """Children of earlier generations, once their last pod is gone. The others go with their owner."""
     kept = {(each["kind"], each["metadata"]["name"]) for each in wanted}
     for ref, child in observed.children.items():
         if ref[0] not in PRUNED or ref in kept or "deletionTimestamp" in child["metadata"]:
@@ -158,6 +160,8 @@ def _stamp(manifest: Manifest) -> Manifest:
 
 def _differs(manifest: Manifest, observed: Observed) -> bool:
     there = observed.children.get((manifest["kind"], manifest["metadata"]["name"]))
+    if there is not None and manifest["kind"] in MADE_ONCE:
+        return False
     return there is None or not is_part(manifest, there)
 
 

@@ -12,6 +12,7 @@ from tercet_cli.manifests import write_manifests
 from tercet_operator.plan import APPLIED_ANNOTATION, PRUNED, render_children
 from tercet_operator.resources.naming import Owner
 from tercet_operator.settings import Images
+from tercet_wire.names import LABEL_GENERATION
 from tercet_wire.spec import OmniDeployment
 from typer.testing import CliRunner
 
@@ -148,8 +149,8 @@ def test_other_servers_are_shown_against_those_that_they_replace() -> None:
     assert "+        image: new:2" in thinker.lines
 
 
-def test_objects_of_other_kinds_are_not_the_operators() -> None:
-    """A pod that carries the label is not deleted."""
-    pod = {"kind": "Pod", "metadata": {"name": "a", "labels": {}}}
-    leftover = {"kind": "Service", "metadata": {"name": "b"}}
-    assert compare([], [pod, leftover]) == [Change(verb="delete", kind="Service", name="b")]
+def test_only_earlier_generations_are_deleted() -> None:
+    """As the operator does it: what is of no generation lives as long as the deployment."""
+    old = {"kind": "Service", "metadata": {"name": "a", "labels": {LABEL_GENERATION: "old"}}}
+    claim = {"kind": "PersistentVolumeClaim", "metadata": {"name": "demo-model"}}
+    assert compare([], [old, claim]) == [Change(verb="delete", kind="Service", name="a")]
