@@ -1,0 +1,115 @@
+"""The product on a cluster whose node runs real pods: the chart installed, demos applied, spoken to.
+
+`TERCET_LIVE_KUBECONFIG` names the cluster; its node has the images (`hack/images.sh --load`) and its Services
+can be reached from here. `make e2e` sees to all that.
+"""
+
+import json
+import os
+import subprocess
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cluster.kubectl import Kubectl
+from tests.cluster.waiting import wait_for
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts" / "tercet"
+DEMO = ROOT / "examples" / "omni-demo.yaml"
+SYSTEM = "tercet-live"
+RELEASE = "tercet"
+COMMAND_S = 300
+READY_S = 240.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """The chart as installed. `url`: of the gateways' Service."""
+
+    kubeconfig: Path
+    namespace: str
+
+    @property
+    def system(self) -> Kubectl:
+        return Kubectl(kubeconfig=self.kubeconfig, namespace=SYSTEM)
+
+    @property
+    def kubectl(self) -> Kubectl:
+        """In the namespace of the deployments."""
+        return Kubectl(kubeconfig=self.kubeconfig, namespace=self.namespace)
+
+    @property
+    def url(self) -> str:
+        service = json.loads(self.system.run("get", "service", "tercet-gateway", "--output=json"))
+        return f"http://{service['spec']['clusterIP']}:8000"
+
+    def helm(self, *words: str) -> str:
+        done = subprocess.run(
+            ["helm", *words, "--kubeconfig", str(self.kubeconfig), "--namespace", SYSTEM],
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_S,
+            check=False,
+        )
+        assert done.returncode == 0, f"helm {' '.join(words)}: {done.stderr}"
+        return done.stdout
+
+    def install(self, *settings: str) -> None:
+        words = ("upgrade", "--install", RELEASE, str(CHART), "--create-namespace", "--wait", "--timeout=4m")
+        values = ("--set", f"operator.namespaces={{{self.namespace}}}", *settings)
+        self.helm(*words, *values)
+
+    def apply(self, omni: dict[str, Any]) -> None:
+        self.kubectl.run("apply", "--filename=-", document=yaml.safe_dump(omni))
+
+    def read(self, name: str) -> dict[str, Any]:
+        omni: dict[str, Any] = json.loads(self.kubectl.run("get", "omni", name, "--output=json"))
+        return omni
+
+    def wait_settled(self, name: str, within_s: float = READY_S) -> str:
+        """Until all is of the generation that the spec asks for, and ready; returns that generation."""
+
+        def find() -> str:
+            omni = self.read(name)
+            status = omni.get("status", {})
+            conditions = {each["type"]: each for each in status.get("conditions", ())}
+            settled = (
+                status.get("observedGeneration") == omni["metadata"]["generation"]
+                and conditions["Ready"]["status"] == "True"
+                and conditions["Progressing"]["reason"] == "Complete"
+            )
+            return str(status["generation"]) if settled else ""
+
+        return wait_for(
+            find, f"{name} settles: {self.kubectl.ask('get', 'omni,pods').stdout}", within_s=within_s
+        )
+
+
+def build_demo(name: str = "demo", *, replicas: int = 1, layout: str = "Colocated") -> dict[str, Any]:
+    """The example, with other names and numbers."""
+    omni: dict[str, Any] = yaml.safe_load(DEMO.read_text())
+    omni["metadata"]["name"] = name
+    omni["spec"]["layout"] = layout
+    for stage in omni["spec"]["stages"].values():
+        stage["replicas"] = replicas
+    return omni
+
+
+@pytest.fixture(scope="session")
+def release() -> Iterator[Release]:
+    """Installed once for all tests; what is left of a failure can be looked at until the next run."""
+    kubeconfig = Path(os.environ["TERCET_LIVE_KUBECONFIG"])
+    release = Release(kubeconfig=kubeconfig, namespace=f"live-{uuid.uuid4().hex[:6]}")
+    admin = Kubectl(kubeconfig=kubeconfig)
+    admin.run("create", "namespace", release.namespace)
+    admin.run("label", "namespace", release.namespace, "pod-security.kubernetes.io/enforce=restricted")
+    release.install()
+    yield release
+    admin.run("delete", "namespace", release.namespace, "--wait=true", "--timeout=120s")
+    release.helm("uninstall", RELEASE, "--wait")

@@ -1,0 +1,149 @@
+"""What is done to a deployment while listeners listen: what people change and what breaks by itself.
+
+Each returns when it is over and the deployment has settled again.
+"""
+
+import asyncio
+import json
+import os
+import random
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import psutil
+
+from tests.cluster.waiting import wait_for
+from tests.live.conftest import Release, build_demo
+
+Happening = Callable[[Release], Awaitable[None]]
+NAME: Final = "demo"
+
+
+def build(**changes: Any) -> dict[str, Any]:
+    """Two servers, so that one can go; `image` and `kv_memory` make generations that sound the same."""
+    omni = build_demo(NAME, replicas=2)
+    if image := changes.get("image"):
+        omni["spec"]["podTemplate"] = {"spec": {"containers": [{"name": "triton", "image": image}]}}
+    if kv_memory := changes.get("kv_memory"):
+        omni["spec"]["stages"]["thinker"]["kvMemory"] = kv_memory
+    return omni
+
+
+async def roll(release: Release, **changes: Any) -> None:
+    await asyncio.to_thread(release.apply, build(**changes))
+    await asyncio.to_thread(release.wait_settled, NAME)
+
+
+async def change_settings(release: Release) -> None:
+    await roll(release, kv_memory="96Mi")
+
+
+async def change_image(release: Release) -> None:
+    """The same image by its other name: a new generation as any."""
+    await roll(release, image="docker.io/tercet/engine-cpu:0.1.0")
+
+
+async def revert(release: Release) -> None:
+    await roll(release)
+
+
+async def revert_midway(release: Release) -> None:
+    """The first new server is just there."""
+    before = await asyncio.to_thread(_list_pods, release)
+    await asyncio.to_thread(release.apply, build(kv_memory="80Mi"))
+    await asyncio.to_thread(
+        wait_for, lambda: _list_pods(release).keys() - before.keys(), "a new pod", within_s=60
+    )
+    await revert(release)
+
+
+async def edit_three_times(release: Release) -> None:
+    for kv_memory in ("100Mi", "104Mi", "108Mi"):
+        await asyncio.to_thread(release.apply, build(kv_memory=kv_memory))
+        await asyncio.sleep(1.5)
+    await asyncio.to_thread(release.wait_settled, NAME)
+
+
+async def delete_pod(release: Release) -> None:
+    pod = random.choice(sorted(_list_pods(release)))
+    await asyncio.to_thread(release.kubectl.run, "delete", "pod", pod, "--wait=true", "--timeout=110s")
+    await asyncio.to_thread(release.wait_settled, NAME)
+
+
+async def kill_triton(release: Release) -> None:
+    """As the kernel does when memory runs out."""
+    pod = random.choice(sorted(_list_pods(release)))
+    kill = "for p in /proc/[0-9]*; do grep -q '^Name:.tritonserver' $p/status && kill -9 ${p#/proc/}; done"
+    await asyncio.to_thread(release.kubectl.run, "exec", pod, "--", "sh", "-c", kill)
+    restarts = _list_pods(release)[pod]
+    await asyncio.to_thread(
+        wait_for, lambda: _list_pods(release).get(pod, 0) > restarts, "the restart", within_s=60
+    )
+    await asyncio.to_thread(release.wait_settled, NAME)
+
+
+async def drain_node(release: Release) -> None:
+    """There is one node, so the budget holds the last server back; then the node comes back."""
+    (node,) = release.kubectl.run("get", "nodes", "--output=name").split()
+    selector = f"--pod-selector=tercet.dev/deployment={NAME}"
+    await asyncio.to_thread(
+        release.kubectl.ask, "drain", node.removeprefix("node/"), selector, "--timeout=25s"
+    )
+    await asyncio.to_thread(release.kubectl.run, "uncordon", node.removeprefix("node/"))
+    await asyncio.to_thread(release.wait_settled, NAME)
+
+
+async def kill_operator(release: Release) -> None:
+    """By SIGKILL, twenty times, while a change is on its way."""
+    await asyncio.to_thread(release.apply, build(kv_memory="112Mi"))
+    for _ in range(20):
+        await asyncio.sleep(random.uniform(0.1, 1.5))
+        await asyncio.to_thread(wait_for, _kill_operator, "the operator's process", within_s=60)
+        # A pod that crashes waits up to five minutes for its next start: a new pod does not.
+        await asyncio.to_thread(
+            release.system.run, "delete", "pod", "--selector=app.kubernetes.io/component=operator"
+        )
+    await asyncio.to_thread(release.wait_settled, NAME)
+
+
+async def stop_api_server(_: Release) -> None:
+    """For a minute it takes connections and answers nobody."""
+    (server,) = (each for each in psutil.process_iter() if each.name() == "kube-apiserver")
+    server.send_signal(signal.SIGSTOP)
+    try:
+        await asyncio.sleep(60)
+    finally:
+        server.send_signal(signal.SIGCONT)
+
+
+async def restart_gateways(release: Release) -> None:
+    await asyncio.to_thread(release.system.run, "rollout", "restart", "deployment/tercet-gateway")
+    await asyncio.to_thread(
+        release.system.run, "rollout", "status", "deployment/tercet-gateway", "--timeout=110s"
+    )
+
+
+def _list_pods(release: Release) -> dict[str, int]:
+    """Restarts of each pod of the deployment."""
+    selector = f"--selector=tercet.dev/deployment={NAME}"
+    pods = json.loads(release.kubectl.run("get", "pods", selector, "--output=json"))["items"]
+    return {
+        pod["metadata"]["name"]: sum(
+            status["restartCount"] for status in pod["status"].get("containerStatuses", ())
+        )
+        for pod in pods
+    }
+
+
+def _kill_operator() -> bool:
+    """The one in a pod on this machine: it has a root of its own."""
+    for process in psutil.process_iter():
+        try:
+            is_operator = "tercet_operator" in process.cmdline()
+            if is_operator and os.readlink(f"/proc/{process.pid}/root") != "/":
+                process.kill()
+                return True
+        except (psutil.Error, OSError):
+            continue
+    return False
