@@ -4,11 +4,12 @@ The chart sets the variables. A fault names the variable and what it may be.
 """
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 PREFIX = "TERCET_"
+PullPolicy = Literal["Always", "IfNotPresent", "Never"]
 
 
 class SettingsError(Exception):
@@ -22,7 +23,7 @@ class Images(BaseModel):
 
     engine: str = "tercet/engine:0.1.0"
     engine_cpu: str = "tercet/engine-cpu:0.1.0"
-    pull_policy: str = Field(default="IfNotPresent", pattern="^(Always|IfNotPresent|Never)$")
+    pull_policy: PullPolicy = "IfNotPresent"
 
 
 class OperatorSettings(BaseModel):
@@ -34,7 +35,7 @@ class OperatorSettings(BaseModel):
     """Watched ones, separated by commas; none means all."""
     engine_image: str = Images().engine
     engine_cpu_image: str = Images().engine_cpu
-    image_pull_policy: str = Images().pull_policy
+    image_pull_policy: PullPolicy = Images().pull_policy
     gateway_service: str = ""
     """`namespace/name` of the gateways' Service. Empty: ready endpoints count as routable."""
     gateway_url: str = ""
@@ -49,6 +50,14 @@ class OperatorSettings(BaseModel):
     """Every object is looked at again this often, news or not."""
     metrics_port: int = Field(default=9401, ge=0, le=65535)
     """Metrics and liveness."""
+
+    @field_validator("gateway_service")
+    @classmethod
+    def _check_service(cls, service: str) -> str:
+        namespace, _, name = service.partition("/")
+        if service and not (namespace and name):
+            raise ValueError(f"{service!r} must be namespace/name")
+        return service
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
