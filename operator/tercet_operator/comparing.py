@@ -12,6 +12,10 @@ QUANTITIES: Final = frozenset({"limits", "requests"})
 """Maps of amounts, which the API server writes its own way: 1000m as 1."""
 QUANTITY: Final = frozenset({"sizeLimit", "divisor"})
 """Single ones."""
+SELECTORS: Final = frozenset(
+    {"selector", "podSelector", "namespaceSelector", "labelSelector", "nodeSelector", "matchLabels"}
+)
+"""Where one more key selects something else."""
 
 
 def is_part(wanted: Any, there: Any) -> bool:
@@ -38,6 +42,8 @@ def _is_field_part(name: str, wanted: Any, there: Any) -> bool:
         )
     if name in QUANTITY and wanted is not None and there is not None:
         return _are_same_amount(wanted, there)
+    if name in SELECTORS:
+        return (wanted or {}) == (there or {})
     return is_part(wanted, there)
 
 
