@@ -34,6 +34,7 @@ class Election:
     clock: Callable[[], float] = time.monotonic
     _seen: str = ""
     _seen_at: float = 0.0
+    _renewed_at: float = 0.0
 
     async def lead_when_elected(self, lead: Callable[[], Awaitable[None]]) -> None:
         """Until cancelled, or until `lead` ends or fails while this replica leads."""
@@ -53,22 +54,21 @@ class Election:
 
     async def _renew_beside(self, leading: asyncio.Future[None]) -> bool:
         """True once the work has ended; False when the lease is lost."""
-        renewed_at = self.clock()
-        while self.clock() - renewed_at < GIVE_UP_S:
-            done, _ = await asyncio.wait({leading}, timeout=RENEW_S)
+        while (left_s := self._renewed_at + GIVE_UP_S - self.clock()) > 0:
+            done, _ = await asyncio.wait({leading}, timeout=min(RENEW_S, left_s))
             if done:
                 leading.result()
                 return True
-            if await self._try():
-                renewed_at = self.clock()
-            elif self._seen and self._seen != self.identity:
+            await self._try(self._renewed_at + GIVE_UP_S - self.clock())
+            if self._seen != self.identity:
                 return False
         return False
 
-    async def _try(self) -> bool:
+    async def _try(self, limit_s: float = RENEW_S) -> bool:
         """Take or renew the lease; False if another has it, or nobody can be asked."""
+        asked_at = self.clock()  # others may count from here on, and not from the answer
         try:
-            async with asyncio.timeout(RENEW_S):
+            async with asyncio.timeout(min(RENEW_S, limit_s)):
                 lease = await self.cluster.get("Lease", self.namespace, self.name)
                 if lease is None:
                     await self.cluster.create(self._write({}, None))
@@ -79,7 +79,7 @@ class Election:
         except (ApiError, TimeoutError) as error:
             log.warning("lease not renewed by %s: %r", self.identity, error)
             return False
-        self._seen = self.identity
+        self._seen, self._renewed_at = self.identity, asked_at
         return True
 
     async def _hand_over(self) -> None:
