@@ -1,7 +1,7 @@
 """`first_sound.py SERVICE PORT MODEL TIMEOUT_S`: one spoken turn through the gateway, as `helm test` runs it.
 
-Prints when the first text and the first sound came, and how much sound there was; fails without sound. Standard
-library only. The Service's address comes from the variable that Kubernetes sets, else its name is asked of DNS.
+Prints when the first text and the first sound came, and how much sound there was; fails without sound.
+Standard library only. The Service's address comes from the variable that Kubernetes sets, else from DNS.
 """
 
 import base64

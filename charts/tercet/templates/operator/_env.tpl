@@ -13,7 +13,7 @@
 - name: TERCET_GATEWAY_URL
   value: {{ include "tercet.url" . | quote }}
 - name: TERCET_LEASE_NAMESPACE
-  valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+  value: {{ include "tercet.leaseNamespace" . }}
 - name: TERCET_IDENTITY
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - name: TERCET_WORKERS
@@ -22,4 +22,9 @@
   value: {{ .Values.operator.resyncSeconds | quote }}
 - name: TERCET_METRICS_PORT
   value: "9401"
+{{- end -}}
+
+{{/* A served one: the operator takes its watches for dead unless it hears of its own Lease, which changes all the time. */}}
+{{- define "tercet.leaseNamespace" -}}
+{{ first .Values.operator.namespaces | default .Release.Namespace }}
 {{- end -}}
