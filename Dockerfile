@@ -55,22 +55,14 @@ COPY requirements/engine.txt requirements.txt
 RUN --mount=type=cache,target=/root/.cache/uv \
     uv pip install --quiet --python "$PYTHON" --require-hashes --requirements requirements.txt
 
-FROM builder AS sources
-COPY pyproject.toml README.md LICENSE ./
-COPY wire wire
-COPY engine engine
-COPY host host
-COPY gateway gateway
-COPY operator operator
-COPY cli cli
-COPY model_repo model_repo
-
-FROM sources AS product
+# .dockerignore says what there is to copy.
+FROM builder AS product
+COPY . .
 RUN --mount=type=cache,target=/root/.cache/uv \
     uv pip install --quiet --python "$PYTHON" --no-deps .
 
 FROM engine-packages AS engine-product
-COPY --from=sources /src /src
+COPY . .
 RUN --mount=type=cache,target=/root/.cache/uv \
     uv venv --quiet --clear --python "$(command -v python3)" /opt/tercet/venv \
     && uv pip install --quiet --python "$PYTHON" --no-deps .
@@ -111,7 +103,8 @@ RUN apt-get update -qq \
 ENV PATH=/opt/tercet/bin:$PATH \
     TERCET_CACHE=/var/cache/tercet \
     HF_HOME=/var/cache/tercet/.huggingface \
-    MODELSCOPE_CACHE=/var/cache/tercet/.modelscope
+    MODELSCOPE_CACHE=/var/cache/tercet/.modelscope \
+    TRANSFORMERS_VERBOSITY=error
 COPY --from=engine-cpu-packages /opt/tritonserver /opt/tritonserver
 COPY --from=engine-cpu-packages /opt/tercet/venv /opt/tercet/venv
 COPY images/tritonserver /opt/tercet/bin/tritonserver
@@ -137,7 +130,8 @@ ENV PATH=/opt/tercet/bin:/opt/tercet/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     TERCET_CACHE=/var/cache/tercet \
     HF_HOME=/var/cache/tercet/.huggingface \
-    MODELSCOPE_CACHE=/var/cache/tercet/.modelscope
+    MODELSCOPE_CACHE=/var/cache/tercet/.modelscope \
+    TRANSFORMERS_VERBOSITY=error
 COPY --from=engine-packages /opt/tercet/venv /opt/tercet/venv
 COPY images/tritonserver /opt/tercet/bin/tritonserver
 COPY model_repo /opt/tercet/models/omni

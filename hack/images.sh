@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the images as OCI archives in build/images/, and gives them to the local cluster.
+# Builds the images as archives (those of `docker save`) in build/images/, and gives them to the local cluster.
 #
 #   images.sh [TARGET...]        operator gateway engine-cpu (default), or engine, which needs NVIDIA's registry
 #   images.sh --load [TARGET...] builds them and runs hack/kube/cluster.sh load
@@ -13,7 +13,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 VERSION=${VERSION:-$(sed -n 's/^version = "\(.*\)"$/\1/p' pyproject.toml)}
-REPOSITORY=docker.io/tercet
+REPOSITORY=tercet
 OUT=build/images
 CACHE=$HOME/.cache/tercet/images
 DEBIAN_BASE=localhost/tercet-python:bookworm
@@ -44,10 +44,10 @@ build_with_docker() {
 }
 
 build_with_buildah() {
-  buildah_ bud --quiet --layers --isolation chroot --network host --volume /etc/ssl/certs:/etc/ssl/certs:ro \
+  buildah_ bud --quiet --format docker --layers --isolation chroot --network host --volume /etc/ssl/certs:/etc/ssl/certs:ro \
     --target "$1" --tag "$2" --build-arg PYTHON_IMAGE="${TERCET_PYTHON_BASE:-$DEBIAN_BASE}" .
   rm -f "$OUT/$1.tar"
-  buildah_ push --quiet "$2" "oci-archive:$OUT/$1.tar:$2"
+  buildah_ push --quiet "$2" "docker-archive:$OUT/$1.tar:$2"
 }
 
 load=false
