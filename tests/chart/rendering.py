@@ -46,7 +46,7 @@ def run(*command: str | Path, document: str | None = None) -> str:
 
 
 def render_text(values: Path | Manifest | None = None) -> str:
-    command = ["helm", "template", "tercet", CHART, "--namespace", NAMESPACE, "--values"]
+    command = ("helm", "template", "tercet", CHART, "--namespace", NAMESPACE, "--values")
     if isinstance(values, Path):
         return run(*command, values)
     return run(*command, "-", document=json.dumps(values or {}))

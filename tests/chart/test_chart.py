@@ -1,4 +1,4 @@
-"""The chart as a whole: it renders with every set of values, and says the same as the code that it installs."""
+"""The chart as a whole: it renders with every set of values, and agrees with the code that it installs."""
 
 import base64
 import gzip
