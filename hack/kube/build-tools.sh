@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Builds what a real Kubernetes on this machine needs from Go modules: etcd, the control plane, kubelet,
-# kube-proxy, helm, kwok, kubeconform and the pause program of pod sandboxes.
+# kube-proxy, helm, helm-unittest, kwok, kubeconform and the pause program of pod sandboxes.
 # Result: $KUBE_BIN (default ~/.cache/tercet/kube/v1.35.4/bin). About 9 minutes on 2 cores the first time,
 # then nothing is left to do. kubectl is not built: any recent one serves.
 set -euo pipefail
 
-K8S=1.35.4 ETCD=3.6.8 HELM=4.3.1 KWOK=0.7.0 KUBECONFORM=0.7.0
+K8S=1.35.4 ETCD=3.6.8 HELM=4.3.1 KWOK=0.7.0 KUBECONFORM=0.7.0 HELM_UNITTEST=1.1.2
 KUBE_BIN=${KUBE_BIN:-$HOME/.cache/tercet/kube/v$K8S/bin}
 HERE=$(cd "$(dirname "$0")" && pwd)
 
@@ -45,8 +45,19 @@ build_etcd() {
   go build -ldflags '-s -w' -o "$KUBE_BIN/etcd" go.etcd.io/etcd/server/v3
 }
 
+build_helm_unittest() {
+  mkdir "$work/helm-unittest"
+  cd "$work/helm-unittest"
+  go mod init unittest 2>/dev/null
+  # As in its own module, where a replacement counts for that module alone.
+  go mod edit -replace github.com/vmware-labs/yaml-jsonpath@v0.3.2=github.com/helm-unittest/yaml-jsonpath@v0.4.0
+  go get -tool "github.com/helm-unittest/helm-unittest/cmd/helm-unittest@v$HELM_UNITTEST"
+  go build -ldflags '-s -w' -o "$KUBE_BIN/helm-unittest" github.com/helm-unittest/helm-unittest/cmd/helm-unittest
+}
+
 have kubelet || (build_kubernetes)
 have etcd || (build_etcd)
+have helm-unittest || (build_helm_unittest)
 have pause || CGO_ENABLED=0 go build -ldflags '-s -w' -o "$KUBE_BIN/pause" "$HERE/pause/main.go"
 export GOBIN=$KUBE_BIN GOFLAGS=-ldflags=-s
 have helm || go install "helm.sh/helm/v4/cmd/helm@v$HELM"

@@ -158,7 +158,8 @@ C
 }
 
 write_kubelet_settings() {
-  # failCgroupV1 and cgroupsPerQOS: machines with cgroup v1 or hybrid cgroups serve as well.
+  # failCgroupV1 and cgroupsPerQOS: machines with cgroup v1 or hybrid cgroups serve as well. imageGC: images are
+  # loaded by hand, and nobody brings back what is thrown away when the disk is 85% full.
   cat > kubelet.yaml <<C
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -169,6 +170,7 @@ cgroupsPerQOS: false
 enforceNodeAllocatable: []
 failCgroupV1: false
 failSwapOn: false
+imageGCHighThresholdPercent: 100
 containerRuntimeEndpoint: unix://$SOCKET
 evictionHard: {imagefs.available: "1%", nodefs.available: "1%", memory.available: "50Mi"}
 C
