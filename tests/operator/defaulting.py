@@ -23,10 +23,15 @@ def store(manifest: Manifest) -> Manifest:
         "creationTimestamp": "2026-01-01T00:00:00Z",
         "managedFields": [{"manager": "tercet-operator"}],
     }
-    default = {"Deployment": _default_deployment, "Service": _default_service}.get(stored["kind"])
-    if default is not None:
-        default(stored["spec"])
+    default(stored)
     return stored
+
+
+def default(manifest: Manifest) -> None:
+    """In place; again and again gives the same."""
+    fill = {"Deployment": _default_deployment, "Service": _default_service}.get(manifest["kind"])
+    if fill is not None:
+        fill(manifest["spec"])
 
 
 def _default_deployment(spec: Manifest) -> None:
@@ -53,10 +58,10 @@ def _default_container(container: Manifest) -> None:
     container.setdefault("resources", {})
     for amounts in container["resources"].values():
         amounts |= {name: _write_amount(amount) for name, amount in amounts.items()}
-    for mount in container["volumeMounts"]:
+    for mount in container.get("volumeMounts", []):
         if mount.get("readOnly") is False:
             del mount["readOnly"]  # false is what absent means
-    for variable in container["env"]:
+    for variable in container.get("env", []):
         if variable.get("value") == "":
             del variable["value"]
     for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
