@@ -15,7 +15,7 @@ from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
 from tercet_operator.cluster import Cluster
-from tercet_operator.election import Election
+from tercet_operator.election import LEASE, Election
 from tercet_operator.metrics import Metrics, serve_metrics
 from tercet_operator.queue import WorkQueue
 from tercet_operator.settings import OperatorSettings, SettingsError
@@ -52,7 +52,7 @@ async def run(settings: OperatorSettings) -> None:
         election = Election(
             cluster=cluster,
             namespace=settings.lease_namespace,
-            name="tercet-operator",
+            name=LEASE,
             identity=settings.identity,
         )
         await election.lead_when_elected(work.run)

@@ -17,6 +17,7 @@ from tercet_wire.names import LABEL_MANAGED_BY, MANAGER
 
 from tercet_operator.cluster import ApiError, Cluster
 
+LEASE: Final = "tercet-operator"
 DURATION_S: Final = 15
 RENEW_S: Final = 3.0
 GIVE_UP_S: Final = 10.0

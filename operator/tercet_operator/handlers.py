@@ -12,6 +12,7 @@ import kopf
 from tercet_wire.names import KIND, LABEL_MANAGED_BY, MANAGER
 
 from tercet_operator.cluster import CHILDREN, PATHS
+from tercet_operator.election import LEASE
 from tercet_operator.metrics import Metrics
 from tercet_operator.queue import WorkQueue
 from tercet_operator.store import Key, Store
@@ -31,23 +32,15 @@ def register(store: Store, queue: WorkQueue[Key], metrics: Metrics) -> kopf.Oper
         if key is not None:
             queue.add(key)
 
+    async def hear_lease(**_: Any) -> None:
+        metrics.note_heard()
+
     kopf.on.login(registry=registry)(log_in)
     for kind in WATCHED:
         group, version, plural = _locate(kind)
         kopf.on.event(group=group, version=version, plural=plural, registry=registry)(hear)
-    return registry
-
-
-def register_lease(metrics: Metrics) -> kopf.OperatorRegistry:
-    """For the operator's own namespace: its lease changes every few seconds, so watches are heard to live."""
-    registry = kopf.OperatorRegistry()
-
-    async def hear(**_: Any) -> None:
-        metrics.note_heard()
-
-    kopf.on.login(registry=registry)(log_in)
     group, version, plural = _locate("Lease")
-    kopf.on.event(group=group, version=version, plural=plural, registry=registry)(hear)
+    kopf.on.event(group=group, version=version, plural=plural, registry=registry)(hear_lease)
     return registry
 
 
@@ -69,8 +62,9 @@ def build_settings() -> kopf.OperatorSettings:
     settings.watching.client_timeout = 330
     settings.watching.connect_timeout = 10
     settings.watching.chunk_size = 500
-    for kind in (*CHILDREN, "Lease"):
+    for kind in CHILDREN:
         settings.watching.label_selectors[_locate(kind)[2]] = OURS
+    settings.watching.field_selectors[_locate("Lease")[2]] = f"metadata.name={LEASE}"
     return settings
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import kopf
 
 from tercet_operator.cluster import ApiError, Cluster
-from tercet_operator.handlers import WATCHED, build_settings, register, register_lease
+from tercet_operator.handlers import WATCHED, build_settings, register
 from tercet_operator.metrics import Metrics
 from tercet_operator.queue import WorkQueue
 from tercet_operator.reconcile import Reconciler
@@ -55,7 +55,6 @@ class Work:
         book = RouteBook(open_=bool(self.settings.gateway_service))
         reconciler = Reconciler(cluster=self.cluster, store=self.store, routes=book, settings=self.settings)
         yield self._watch()
-        yield self._watch_lease()
         yield self._resync()
         yield from (self._work(reconciler) for _ in range(self.settings.workers))
         if self.settings.gateway_service:
@@ -69,14 +68,6 @@ class Work:
             standalone=True,
             clusterwide=not namespaces,
             namespaces=namespaces,
-        )
-
-    async def _watch_lease(self) -> None:
-        await kopf.operator(
-            registry=register_lease(self.metrics),
-            settings=build_settings(),
-            standalone=True,
-            namespaces=(self.settings.lease_namespace,),
         )
 
     async def _work(self, reconciler: Reconciler) -> None:
