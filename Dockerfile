@@ -3,7 +3,8 @@
 # (Triton from the nvidia-pytriton wheel). hack/images.sh builds them.
 #
 # An image is its base, a layer with the locked packages and a thin one with Tercet, so that a change of the
-# code moves kilobytes. Nothing runs as root or writes outside /tmp, /dev/shm and the model cache.
+# code moves kilobytes. Each must load its program before it is an image. Nothing runs as root or writes outside
+# /tmp, /dev/shm and the model cache.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 ARG TRITON_IMAGE=nvcr.io/nvidia/tritonserver:26.04-py3
 
@@ -82,12 +83,14 @@ FROM runtime AS operator
 COPY --from=operator-packages /opt/tercet/venv /opt/tercet/venv
 COPY --from=product /opt/tercet/venv /opt/tercet/venv
 USER 10001:10001
+RUN python3 -c "import tercet_operator.__main__, tercet_operator.handlers"
 ENTRYPOINT ["python3", "-m", "tercet_operator"]
 
 FROM runtime AS gateway
 COPY --from=gateway-packages /opt/tercet/venv /opt/tercet/venv
 COPY --from=product /opt/tercet/venv /opt/tercet/venv
 USER 10001:10001
+RUN python3 -c "import tercet_gateway.serving"
 EXPOSE 8000 9400
 HEALTHCHECK CMD ["python3", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/healthz')"]
 ENTRYPOINT ["python3", "-m", "tercet_gateway"]
@@ -114,6 +117,7 @@ COPY model_repo/talker /opt/tercet/models/talker/talker
 COPY model_repo/code2wav /opt/tercet/models/code2wav/code2wav
 COPY --from=product /opt/tercet/venv /opt/tercet/venv
 USER 10001:10001
+RUN tercet --help >/dev/null && python3 -c "import tercet_engine.thinker, tercet_engine.talker, tercet_engine.code2wav.stage"
 EXPOSE 8100 8101 8102
 HEALTHCHECK CMD ["python3", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8100/v2/health/ready')"]
 CMD ["tritonserver", "--help"]
@@ -140,6 +144,7 @@ COPY model_repo/talker /opt/tercet/models/talker/talker
 COPY model_repo/code2wav /opt/tercet/models/code2wav/code2wav
 COPY --from=engine-product /opt/tercet/venv /opt/tercet/venv
 USER 10001:10001
+RUN tercet --help >/dev/null && python3 -c "import tercet_engine.thinker, tercet_engine.talker, tercet_engine.code2wav.stage"
 EXPOSE 8100 8101 8102
 HEALTHCHECK CMD ["python3", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8100/v2/health/ready')"]
 ENTRYPOINT []
