@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds the images as archives (those of `docker save`) in build/images/, and gives them to the local cluster.
 #
-#   images.sh [TARGET...]        operator gateway engine-cpu (default), or engine, which needs NVIDIA's registry
-#   images.sh --load [TARGET...] builds them and runs hack/kube/cluster.sh load
+#   images.sh [TARGET...]         operator gateway engine-cpu (default), or engine, which needs NVIDIA's registry
+#   images.sh --load [TARGET...]  builds them and runs hack/kube/cluster.sh load
 #
 #   VERSION            the images' tag (the version in pyproject.toml)
 #   TERCET_PYTHON_BASE python image to build on; without docker the default is made by debootstrap
@@ -17,7 +17,7 @@ REPOSITORY=tercet
 OUT=build/images
 CACHE=$HOME/.cache/tercet/images
 DEBIAN_BASE=localhost/tercet-python:bookworm
-ENGINE_PLATFORM=linux/amd64
+PLATFORM=linux/amd64
 
 fail() { echo "images.sh: $*" >&2; exit 1; }
 
@@ -38,7 +38,7 @@ make_debian_base() {
 }
 
 build_with_docker() {
-  docker build --quiet --platform "$ENGINE_PLATFORM" --target "$1" --tag "$2" \
+  docker build --quiet --platform "$PLATFORM" --target "$1" --tag "$2" \
     ${TERCET_PYTHON_BASE:+--build-arg PYTHON_IMAGE="$TERCET_PYTHON_BASE"} .
   docker save --output "$OUT/$1.tar" "$2"
 }
