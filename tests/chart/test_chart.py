@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -28,6 +29,7 @@ from tercet_wire.names import (
 from tests.chart.rendering import CHART, CI_VALUES, NAMESPACE, ROOT, ask, find, iter_pods, render, run
 
 by_values = pytest.mark.parametrize("values", CI_VALUES, ids=lambda path: path.stem)
+VALUE = re.compile(r"`((?:operator|gateway|monitoring|crds|images|tests)\.[A-Za-z_.]*[A-Za-z_])")
 RELEASE_BYTES = 1024 * 1024
 """What Kubernetes takes as a Secret, and so Helm as a release."""
 
@@ -244,6 +246,21 @@ def test_servers_are_found_by_their_labels() -> None:
     sources = [each["sourceLabels"][0] for each in monitor["podMetricsEndpoints"][0]["relabelings"]]
     prefix = "__meta_kubernetes_pod_label_" + API_GROUP.replace(".", "_") + "_"
     assert [source.removeprefix(prefix) for source in sources] == ["deployment", "stage", "generation"]
+
+
+def test_documents_name_what_is_there() -> None:
+    """Every image that may have to be mirrored, and no value that the chart does not have."""
+    page = (ROOT / "docs" / "install.md").read_text()
+    objects = render()
+    used = {container["image"] for pod in iter_pods(objects) for container in pod["containers"]}
+    used |= {value for name, value in read_environment(objects).items() if name.endswith("_IMAGE")}
+    assert set(re.findall(r"^\| `(tercet/[^`]+)` \|", page, re.MULTILINE)) == used
+    leaves = {".".join(path) for path in iter_leaves(yaml.safe_load((CHART / "values.yaml").read_text()))}
+    settings = read_settings()
+    for name in re.findall(VALUE, page + (ROOT / "docs" / "runbooks.md").read_text()):
+        known = any(leaf == name or leaf.startswith(name + ".") for leaf in leaves)
+        group, _, field = name.removeprefix("gateway.settings.").partition(".")
+        assert known or hasattr(getattr(settings, group, None), field), name
 
 
 def test_the_resource_is_the_operators() -> None:
