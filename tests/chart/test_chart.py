@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from pydantic import TypeAdapter
 from tercet_gateway.settings import Limits, MediaLimits, Settings, Timeouts, parse_settings
 from tercet_operator.cluster import CHILDREN, PATHS
 from tercet_operator.resources.naming import Owner
@@ -198,13 +199,17 @@ def test_what_a_user_sets_arrives() -> None:
 
 
 def test_the_schema_knows_all_of_the_gateways_settings() -> None:
-    """But those that have values of their own."""
+    """And their bounds; but not of those that have values of their own."""
     schema = json.loads((CHART / "values.schema.json").read_text())
     groups = schema["properties"]["gateway"]["properties"]["settings"]["properties"]
-    named: dict[str, Any] = {"limits": Limits, "media": MediaLimits, "timeouts": Timeouts}
-    for group, settings in named.items():
-        own = set(settings.__dataclass_fields__) - {"allowed_hosts", "drain_s"}
-        assert set(groups[group]["properties"]) == own, group
+    bounds = ("type", "minimum", "exclusiveMinimum", "maximum")
+    for group, settings in (("limits", Limits), ("media", MediaLimits), ("timeouts", Timeouts)):
+        own = TypeAdapter(settings).json_schema()["properties"].items()
+        assert groups[group]["properties"] == {
+            name: {bound: field[bound] for bound in bounds if bound in field}
+            for name, field in own
+            if name not in {"allowed_hosts", "drain_s"}
+        }, group
 
 
 def test_a_change_of_settings_starts_gateways_anew() -> None:
