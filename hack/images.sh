@@ -8,7 +8,7 @@
 #   TERCET_PYTHON_BASE python image to build on; without docker the default is made by debootstrap
 #
 # Uses docker where its daemon runs, else buildah as root. Its storage, with all layers, stays in
-# ~/.cache/tercet/images, so that a change of the code is an image again in seconds; remove it to free the disk.
+# ~/.cache/tercet/images, so that a change of the code installs no package anew; remove it to free the disk.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
