@@ -4,9 +4,11 @@
 server-side applies by one field manager, which owns what it wrote and nothing else.
 """
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -16,6 +18,10 @@ from tercet_wire.names import API_GROUP, API_VERSION, KIND, LABEL_MANAGED_BY, MA
 
 Manifest = dict[str, Any]
 REQUEST_S: Final = 30.0
+BUSY_TRIES: Final = 4
+"""Of a request that the API server asks to send again later (429)."""
+BUSY_S: Final = 5.0
+"""The longest wait that it may ask for."""
 PAGE: Final = 500
 APPLY: Final = "application/apply-patch+yaml"
 MERGE: Final = "application/merge-patch+json"
@@ -174,8 +180,12 @@ class Cluster:
                 method, path, query_params=parameters, header_params=headers, body=body,
                 auth_settings=["BearerToken"],
             )  # fmt: skip
-            answer = await self.client.call_api(*request, _request_timeout=REQUEST_S)
-            text: bytes = await answer.read()  # type: ignore[no-untyped-call]
+            for _ in range(BUSY_TRIES):
+                answer = await self.client.call_api(*request, _request_timeout=REQUEST_S)
+                text: bytes = await answer.read()  # type: ignore[no-untyped-call]
+                if answer.status != HTTPStatus.TOO_MANY_REQUESTS:
+                    break
+                await asyncio.sleep(_read_wait(answer.headers))
         except ApiException as error:
             raise ApiError(error.status or 0, str(error.reason), str(error.body or "")) from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -184,6 +194,11 @@ class Cluster:
             raise _parse_error(answer.status, text)
         document: Manifest = json.loads(text)
         return document
+
+
+def _read_wait(headers: Mapping[str, str]) -> float:
+    asked = headers.get("Retry-After", "")
+    return min(BUSY_S, float(asked)) if asked.isdecimal() else 1.0
 
 
 def _parse_error(status: int, text: bytes) -> ApiError:

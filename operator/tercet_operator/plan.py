@@ -64,6 +64,8 @@ class Plan:
     scale: tuple[Scale, ...] = ()
     delete: tuple[Ref, ...] = ()
     status: Manifest | None = None
+    goes_on: bool = False
+    """Which generations serve has changed; the next step starts from that, and no news will come of it."""
 
     @property
     def writes(self) -> int:
@@ -92,6 +94,7 @@ def plan(resource: Mapping[str, Any], observed: Observed, images: Images, readin
         scale=tuple(_plan_scales(owner, goal, rollout, observed)),
         delete=tuple(_plan_deletions(goal, wanted, rollout, observed)),
         status=_changed_status(status, observed),
+        goes_on=rollout.serving != observed.serving_generations(),
     )
 
 

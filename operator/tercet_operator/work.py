@@ -82,6 +82,8 @@ class Work:
                 self._fail(key, type(error).__name__, error)
             else:
                 self.metrics.writes.inc(done.writes)
+                if done.goes_on:
+                    self.queue.add(key)
                 self.queue.done(key)
 
     def _fail(self, key: Key, reason: str, error: Exception) -> None:

@@ -281,6 +281,21 @@ def test_the_status_says_where_and_what() -> None:
     assert set(world.status["stages"]) == set(Stage)
 
 
+def test_a_step_that_nobody_will_report_is_taken_at_once() -> None:
+    """The generation begins to serve by our own word: the next look must not wait for other news."""
+    world = World()
+    started = world.look()
+    assert started.goes_on, "an empty list is a word too"
+    world.obey(started)
+    world.make_pods_ready()
+    told = world.look()
+    assert told.goes_on
+    world.obey(told)
+    serving = world.look()
+    assert serving.status is not None
+    assert not serving.goes_on
+
+
 def test_writes_are_counted() -> None:
     """Each object once, and the status."""
     todo = World().look()
