@@ -42,6 +42,13 @@ keep_artefacts() {
   cp -r "$KUBE_RUN/log" "$TERCET_ARTEFACTS/kubernetes" 2>/dev/null || true
 }
 
+# A second name for an image on the node, so that there is something to change to.
+tag_next() {
+  local images=(ctr --address "$KUBE_RUN/containerd/containerd.sock" --namespace k8s.io images) name
+  name=$("${images[@]}" list --quiet | grep "/$1:" | grep -v ':next$' | head -1)
+  "${images[@]}" tag --force "$name" "${name%:*}:next" >/dev/null
+}
+
 finish() {
   local code=$?
   [ "$code" -eq 0 ] || keep_artefacts
@@ -59,5 +66,6 @@ if [ "$PART" != api ]; then
   trap finish EXIT
   hack/kube/cluster.sh up
   hack/images.sh --load
+  tag_next engine-cpu
   TERCET_LIVE_KUBECONFIG=$KUBE_RUN/kubeconfig "${PYTEST[@]}" -s tests/live
 fi

@@ -61,7 +61,9 @@ class Release:
         return done.stdout
 
     def install(self, *settings: str) -> None:
-        words = ("upgrade", "--install", RELEASE, str(CHART), "--create-namespace", "--wait", "--timeout=4m")
+        words = ("upgrade", "--install", RELEASE, str(CHART), "--create-namespace")
+        # An earlier release may have kept the resource's definition, as it should.
+        words = (*words, "--take-ownership", "--wait", "--timeout=4m")
         values = ("--set", f"operator.namespaces={{{self.namespace}}}", *settings)
         self.helm(*words, *values)
 
@@ -109,7 +111,9 @@ def release() -> Iterator[Release]:
     admin = Kubectl(kubeconfig=kubeconfig)
     admin.run("create", "namespace", release.namespace)
     admin.run("label", "namespace", release.namespace, "pod-security.kubernetes.io/enforce=restricted")
-    release.install()
-    yield release
-    admin.run("delete", "namespace", release.namespace, "--wait=true", "--timeout=120s")
+    try:
+        release.install()
+        yield release
+    finally:
+        admin.run("delete", "namespace", release.namespace, "--wait=false")
     release.helm("uninstall", RELEASE, "--wait")

@@ -40,8 +40,8 @@ async def change_settings(release: Release) -> None:
 
 
 async def change_image(release: Release) -> None:
-    """The same image by its other name: a new generation as any."""
-    await roll(release, image="docker.io/tercet/engine-cpu:0.1.0")
+    """The same image by another tag, which `make e2e` gives it: a new generation as any."""
+    await roll(release, image="tercet/engine-cpu:next")
 
 
 async def revert(release: Release) -> None:
