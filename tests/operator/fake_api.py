@@ -21,6 +21,12 @@ from tests.operator.fake_objects import Event, FakeObjects, Manifest, Ref, Refus
 
 Fault = Callable[[web.Request], Awaitable[web.Response | None]]
 KINDS: Final = {location: kind for kind, location in PATHS.items()}
+NAMED_ONLY: Final = {
+    "Namespace": ("api/v1", "namespaces"),
+    "CustomResourceDefinition": ("apis/apiextensions.k8s.io/v1", "customresourcedefinitions"),
+}
+"""Kinds that kopf looks for at its start, and then leaves alone."""
+SERVED: Final = {**PATHS, **NAMED_ONLY}
 WRITES: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 BOOKMARK_S: Final = 1.0
 
@@ -41,6 +47,8 @@ class FakeApi:
     watch_s: float = 300.0
     writes: Counter[str] = field(default_factory=Counter)
     """Requests that could write and succeeded, by kind; those to leases among them."""
+    watches: int = 0
+    """How many were ever begun."""
     url: str = ""
 
     @asynccontextmanager
@@ -111,7 +119,7 @@ class FakeApi:
         return web.json_response({"versions": ["v1"]})
 
     async def _answer_groups(self, _: web.Request) -> web.Response:
-        named = {path for path, _ in PATHS.values() if path.startswith("apis/")}
+        named = {path for path, _ in SERVED.values() if path.startswith("apis/")}
         groups = [path.split("/")[1:] for path in sorted(named)]
         return web.json_response(
             {
@@ -128,7 +136,7 @@ class FakeApi:
 
     async def _answer_resources(self, request: web.Request) -> web.Response:
         base = request.path.strip("/")
-        found = [(kind, plural) for kind, (path, plural) in PATHS.items() if path == base]
+        found = [(kind, plural) for kind, (path, plural) in SERVED.items() if path == base]
         if not found:
             raise RefusedError(404, "NotFound")
         verbs = ["get", "list", "watch", "create", "update", "patch", "delete"]
@@ -139,7 +147,7 @@ class FakeApi:
                         "name": plural,
                         "kind": kind,
                         "singularName": kind.lower(),
-                        "namespaced": True,
+                        "namespaced": kind not in NAMED_ONLY,
                         "verbs": verbs,
                     }
                     for kind, plural in found
@@ -201,6 +209,7 @@ class FakeApi:
     async def _watch(self, request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse(headers={"Content-Type": "application/json"})
         await answer.prepare(request)
+        self.watches += 1
         news = asyncio.Event()
         self.objects.listeners.append(news.set)
         try:
