@@ -4,7 +4,9 @@
 """
 
 import base64
+import json
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -100,6 +102,25 @@ class Api:
 
     def pods(self, owner: str) -> list[Manifest]:
         return self.list_all("Pod", f"{LABEL_DEPLOYMENT}={owner}")
+
+    def read_version(self) -> str:
+        """Of the cluster's state now, for `pods_since`."""
+        version: str = self._read(self._client.get(self._path("Pod")))["metadata"]["resourceVersion"]
+        return version
+
+    def pods_since(self, version: str, owner: str) -> Iterator[tuple[str, Manifest]]:
+        """All that has happened to a deployment's pods, which the API server remembers for a minute or so."""
+        query = {
+            "watch": "true",
+            "resourceVersion": version,
+            "labelSelector": f"{LABEL_DEPLOYMENT}={owner}",
+            "timeoutSeconds": "1",
+        }
+        with self._client.stream("GET", self._path("Pod"), params=query) as answer:
+            for line in answer.iter_lines():
+                event = json.loads(line)
+                assert event["type"] != "ERROR", f"forgotten already: {event}"
+                yield event["type"], event["object"]
 
     def _path(self, kind: str, name: str = "") -> str:
         group, plural = PLACES[kind]
