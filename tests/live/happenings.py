@@ -9,6 +9,7 @@ import os
 import random
 import signal
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, Final
 
 import psutil
@@ -109,12 +110,12 @@ async def kill_operator(release: Release) -> None:
 
 async def stop_api_server(_: Release) -> None:
     """For a minute it takes connections and answers nobody."""
-    (server,) = (each for each in psutil.process_iter() if each.name() == "kube-apiserver")
-    server.send_signal(signal.SIGSTOP)
+    server = int((Path(os.environ["KUBE_RUN"]) / "apiserver.pid").read_text())  # noqa: ASYNC240
+    os.kill(server, signal.SIGSTOP)
     try:
         await asyncio.sleep(60)
     finally:
-        server.send_signal(signal.SIGCONT)
+        os.kill(server, signal.SIGCONT)
 
 
 async def restart_gateways(release: Release) -> None:
