@@ -168,7 +168,7 @@ def _find_container_problem(pod: str, status: Manifest) -> Problem | None:
             message=f"Pod {pod} cannot get its image: {_quote(waiting)} "
             "Check the image's name, and imagePullSecrets in spec.podTemplate.",
         )
-    if waiting.get("reason") == "CreateContainerConfigError":
+    if waiting.get("reason") in {"CreateContainerConfigError", "CreateContainerError"}:
         return Problem(
             reason="PodMisconfigured",
             message=f"Pod {pod} cannot start: {_quote(waiting)} "

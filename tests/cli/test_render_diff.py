@@ -5,14 +5,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from click.testing import Result
 from tercet_cli.main import app
 from tercet_operator.plan import render_children
 from tercet_operator.resources.naming import Owner
 from tercet_operator.settings import Images
 from tercet_wire.names import KIND, MANAGER
 from tercet_wire.spec import OmniDeployment
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from tests.operator.api_contract import build_resource
 from tests.operator.fake_api import FakeApi
