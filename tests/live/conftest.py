@@ -61,11 +61,10 @@ class Release:
         return done.stdout
 
     def install(self, *settings: str) -> None:
-        words = ("upgrade", "--install", RELEASE, str(CHART), "--create-namespace")
         # An earlier release may have kept the resource's definition, as it should.
-        words = (*words, "--take-ownership", "--wait", "--timeout=4m")
-        values = ("--set", f"operator.namespaces={{{self.namespace}}}", *settings)
-        self.helm(*words, *values)
+        options = ("--create-namespace", "--take-ownership", "--wait", "--timeout=4m")
+        values = ("--set", f"operator.namespaces={{{self.namespace}}},gateway.resources.requests.cpu=50m")
+        self.helm("upgrade", "--install", RELEASE, str(CHART), *options, *values, *settings)
 
     def apply(self, omni: dict[str, Any]) -> None:
         self.kubectl.run("apply", "--filename=-", document=yaml.safe_dump(omni))
@@ -100,6 +99,7 @@ def build_demo(name: str = "demo", *, replicas: int = 1, layout: str = "Colocate
     omni["spec"]["layout"] = layout
     for stage in omni["spec"]["stages"].values():
         stage["replicas"] = replicas
+        stage["resources"]["requests"]["cpu"] = "10m"  # a rollout needs room for one more on a small node
     return omni
 
 

@@ -110,7 +110,7 @@ async def kill_operator(release: Release) -> None:
 
 async def stop_api_server(_: Release) -> None:
     """For a minute it takes connections and answers nobody."""
-    server = int((Path(os.environ["KUBE_RUN"]) / "apiserver.pid").read_text())  # noqa: ASYNC240
+    server = int((Path(os.environ["KUBE_RUN"]) / "apiserver.pid").read_text())
     os.kill(server, signal.SIGSTOP)
     try:
         await asyncio.sleep(60)
