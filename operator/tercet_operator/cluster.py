@@ -59,6 +59,15 @@ class ApiError(Exception):
         self.status = status
         self.reason = reason
 
+    @property
+    def is_refusal(self) -> bool:
+        """Of what was written, so that trying again does not help: a field, a policy, a quota."""
+        return self.status in {
+            HTTPStatus.BAD_REQUEST,
+            HTTPStatus.FORBIDDEN,
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:

@@ -4,6 +4,7 @@ kopf's part ends here. There are no create, update or delete handlers, no timers
 write to the objects, or cost time with their number. Called by `work`.
 """
 
+import asyncio
 import os
 from dataclasses import replace
 from typing import Any, Final
@@ -15,18 +16,23 @@ from tercet_operator.cluster import CHILDREN, PATHS
 from tercet_operator.election import LEASE
 from tercet_operator.metrics import Metrics
 from tercet_operator.queue import WorkQueue
+from tercet_operator.stateless import NoDiffBase, NoProgress
 from tercet_operator.store import Key, Store
 
 WATCHED: Final = (KIND, *CHILDREN)
 OURS: Final = f"{LABEL_MANAGED_BY}={MANAGER}"
 
 
-def register(store: Store, queue: WorkQueue[Key], metrics: Metrics) -> kopf.OperatorRegistry:
-    """A registry with one handler for all that is watched."""
+def register(
+    store: Store, queue: WorkQueue[Key], metrics: Metrics, relisted: asyncio.Event
+) -> kopf.OperatorRegistry:
+    """A registry with one handler for all that is watched. `relisted` is set when a watch starts anew."""
     registry = kopf.OperatorRegistry()
 
     async def hear(event: kopf.RawEvent, **_: Any) -> None:
         metrics.note_heard()
+        if event["type"] is None:
+            relisted.set()
         child = dict(event["object"])
         key = store.remove(child) if event["type"] == "DELETED" else store.put(child)
         if key is not None:
@@ -58,6 +64,8 @@ def build_settings() -> kopf.OperatorSettings:
     settings.peering.standalone = True  # the lease elects
     settings.scanning.disabled = True
     settings.posting.enabled = False  # events are `announcing`'s
+    settings.persistence.diffbase_storage = NoDiffBase()
+    settings.persistence.progress_storage = NoProgress()
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 330
     settings.watching.connect_timeout = 10

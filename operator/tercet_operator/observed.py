@@ -195,6 +195,15 @@ def _find_container_problem(pod: str, status: Manifest) -> Problem | None:
     )
 
 
+def build_refusal(said: str) -> Problem:
+    """Why the API server does not take what was to be written."""
+    return Problem(
+        reason="Refused",
+        message=f"The cluster refuses what this makes: {_quote({'message': said})} "
+        "Correct spec.podTemplate, or the namespace's quota and policies.",
+    )
+
+
 def _quote(said: Manifest, otherwise: str = "") -> str:
     """Its message. Of a long one, such as the end of a log, the first line and the last ones."""
     text = str(said.get("message") or otherwise or said.get("reason", "")).strip()

@@ -5,8 +5,8 @@ so that the next look does not start from what was true before.
 """
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
@@ -16,12 +16,12 @@ from tercet_wire.names import KIND
 from tercet_operator.announcing import announce, build_event
 from tercet_operator.cluster import ApiError, Cluster, Manifest
 from tercet_operator.comparing import is_part
-from tercet_operator.observed import observe
+from tercet_operator.observed import build_refusal, observe
 from tercet_operator.plan import Plan, plan
 from tercet_operator.routes import RouteBook
 from tercet_operator.settings import OperatorSettings
 from tercet_operator.status import Reading
-from tercet_operator.store import Key, Store
+from tercet_operator.store import Key, Store, find_key
 
 log = logging.getLogger(__name__)
 
@@ -46,21 +46,28 @@ class Reconciler:
             return Plan()  # what belongs to it goes with it
         uid = resource["metadata"]["uid"]
         mine = [child for child in entry.children.values() if _belongs(child, uid)]
-        status = resource.get("status")
-        todo = plan(resource, observe(mine, status), self.settings.images, self._read(key, resource))
-        await self._carry_out(key, todo)
-        if todo.status is not None:
-            self.store.put(await self.cluster.apply_status(*key, todo.status))
-            await self._announce(key, uid, status or {}, todo.status)
-        return todo
-
-    def _read(self, key: Key, resource: Any) -> Reading:
-        return Reading(
+        observed = observe(mine, resource.get("status"))
+        reading = Reading(
             generation=resource["metadata"]["generation"],
             url=self.settings.gateway_url,
             now=_write_time(self.now()),
             routable=self.routes.find(key),
         )
+        todo = plan(resource, observed, self.settings.images, reading)
+        try:
+            await self._carry_out(key, todo)
+        except ApiError as error:
+            if error.is_refusal:
+                told = replace(reading, refusal=build_refusal(str(error)))
+                await self._tell(key, resource, plan(resource, observed, self.settings.images, told))
+            raise
+        await self._tell(key, resource, todo)
+        return todo
+
+    async def _tell(self, key: Key, resource: Mapping[str, Any], todo: Plan) -> None:
+        if todo.status is not None:
+            self.store.put(await self.cluster.apply_status(*key, todo.status))
+            await self._announce(key, resource["metadata"]["uid"], resource.get("status") or {}, todo.status)
 
     async def _carry_out(self, key: Key, todo: Plan) -> None:
         namespace = key[0]
@@ -78,7 +85,9 @@ class Reconciler:
         try:
             written = await self.cluster.apply(manifest)
         except ApiError as error:
-            if error.status != HTTPStatus.UNPROCESSABLE_ENTITY:
+            there = self.store.get(find_key(manifest) or ("", "")).children
+            known = (manifest["kind"], manifest["metadata"]["name"]) in there
+            if error.status != HTTPStatus.UNPROCESSABLE_ENTITY or not known:
                 raise
         else:
             if is_part(manifest, written):

@@ -3,6 +3,8 @@
 The chart sets the variables. A fault names the variable and what it may be.
 """
 
+import os
+import socket
 from collections.abc import Mapping
 from typing import Literal, Self
 
@@ -42,7 +44,9 @@ class OperatorSettings(BaseModel):
     """Base URL that callers use; it stands in the status."""
     lease_namespace: str = "default"
     """Where replicas of the operator elect one of them."""
-    identity: str = "tercet-operator"
+    identity: str = Field(
+        default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}", description="host name and process"
+    )
     """This replica's name in the election."""
     workers: int = Field(default=8, ge=1, le=64)
     """Deployments reconciled at once."""

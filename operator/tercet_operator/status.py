@@ -28,11 +28,13 @@ class Reading:
     """RFC 3339."""
     routable: Routable | None
     """None: no gateway is known, and ready endpoints count."""
+    refusal: Problem | None = None
+    """What the API server said to the last write."""
 
 
 def build_status(goal: Goal, rollout: Rollout, observed: Observed, reading: Reading) -> OmniStatus:
     stages = {stage: _count(goal, observed, reading, stage) for stage in Stage}
-    problem = _find_problem(goal, observed)
+    problem = reading.refusal or _find_problem(goal, observed)
     pods = _current_pods(goal, observed)
     verdicts = {
         ConditionType.READY: _explain(goal, observed, stages, problem),

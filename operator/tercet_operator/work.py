@@ -8,8 +8,9 @@ what was deleted while a watch was broken.
 import asyncio
 import logging
 from collections.abc import Coroutine, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import kopf
 
@@ -22,7 +23,9 @@ from tercet_operator.routes import RouteBook, RouteWatch
 from tercet_operator.settings import OperatorSettings
 from tercet_operator.store import Key, Store
 
-RETRY_S = 2.0
+RETRY_S: Final = 2.0
+SETTLE_S: Final = 2.0
+"""How long a watch that lists anew is left alone, so that one list follows it and not many."""
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +37,7 @@ class Work:
     store: Store
     queue: WorkQueue[Key]
     metrics: Metrics
+    relisted: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
         """Ends when cancelled, or with the first part that ends: kopf's does on SIGTERM, which it takes."""
@@ -63,7 +67,7 @@ class Work:
     async def _watch(self) -> None:
         namespaces = self.settings.namespaces
         await kopf.operator(
-            registry=register(self.store, self.queue, self.metrics),
+            registry=register(self.store, self.queue, self.metrics, self.relisted),
             settings=build_settings(),
             standalone=True,
             clusterwide=not namespaces,
@@ -94,8 +98,13 @@ class Work:
         log.log(logging.WARNING if known else logging.ERROR, text, *key, delay_s, error, exc_info=not known)
 
     async def _resync(self) -> None:
+        """At long intervals, and soon after a watch had to list anew: that does not say what is gone."""
         while True:
-            await asyncio.sleep(self.settings.resync_s)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.settings.resync_s):
+                    await self.relisted.wait()
+                    await asyncio.sleep(SETTLE_S)
+            self.relisted.clear()
             try:
                 await self._fill()
             except ApiError as error:
