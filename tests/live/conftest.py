@@ -99,7 +99,7 @@ def build_demo(name: str = "demo", *, replicas: int = 1, layout: str = "Colocate
     omni["spec"]["layout"] = layout
     for stage in omni["spec"]["stages"].values():
         stage["replicas"] = replicas
-        stage["resources"]["requests"]["cpu"] = "10m"  # a rollout needs room for one more on a small node
+        stage["resources"]["requests"]["cpu"] = "100m"  # a rollout needs room for one more on a small node
     return omni
 
 
