@@ -63,22 +63,17 @@ def render(
 def _render(deployment: OmniDeployment, namespace: str | None, images: Images) -> str:
     from tercet_operator.plan import render_children  # noqa: PLC0415
     from tercet_operator.resources.naming import Owner  # noqa: PLC0415
-    from tercet_operator.resources.triton import PlanError  # noqa: PLC0415
 
     from tercet_cli.manifests import write_manifests  # noqa: PLC0415
 
     metadata = deployment.metadata
     owner = Owner(namespace=namespace or metadata.namespace, name=metadata.name)
-    try:
-        return write_manifests(render_children(deployment, owner, images))
-    except PlanError as error:
-        raise CommandError(str(error)) from error
+    return write_manifests(render_children(deployment, owner, images))
 
 
 def _compare(deployment: OmniDeployment, namespace: str | None, images: Images) -> list["Change"]:
     from tercet_operator.plan import render_children  # noqa: PLC0415
     from tercet_operator.resources.naming import Owner  # noqa: PLC0415
-    from tercet_operator.resources.triton import PlanError  # noqa: PLC0415
 
     from tercet_cli.current_cluster import read_deployed  # noqa: PLC0415
     from tercet_cli.differences import compare  # noqa: PLC0415
@@ -87,10 +82,7 @@ def _compare(deployment: OmniDeployment, namespace: str | None, images: Images) 
     given = namespace or (metadata.namespace if "namespace" in metadata.model_fields_set else None)
     deployed = asyncio.run(read_deployed(metadata.name, given))
     owner = Owner(namespace=deployed.namespace, name=metadata.name, uid=deployed.uid)
-    try:
-        return compare(render_children(deployment, owner, images), deployed.children)
-    except PlanError as error:
-        raise CommandError(str(error)) from error
+    return compare(render_children(deployment, owner, images), deployed.children)
 
 
 def _show(change: "Change") -> None:

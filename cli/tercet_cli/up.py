@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from tercet_operator.resources.triton import PlanError
 from tercet_wire.names import GATEWAY_METRICS_PORT, GATEWAY_PORT
 from tercet_wire.spec import ModelSpec, OmniDeployment
 
@@ -114,10 +113,7 @@ async def _serve(request: _Request) -> None:
     typer.echo(f"Getting {request.deployment.spec.model.source}")
     model = await _fetch(request.deployment.spec.model, request.cache)
     _check_voice(request.deployment.spec.speech.voice, model)
-    try:
-        servers = plan_servers(request.deployment, model.folder, triton, request.folders)
-    except PlanError as error:
-        raise CommandError(str(error)) from error
+    servers = plan_servers(request.deployment, model.folder, triton, request.folders)
     with _writing_to(request.folders.run, "--log-dir"):
         write_files(
             request.deployment,

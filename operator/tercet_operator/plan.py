@@ -26,7 +26,6 @@ from tercet_operator.resources.servers import (
     build_service,
     build_settings,
 )
-from tercet_operator.resources.triton import PlanError
 from tercet_operator.rollout import Goal, Rollout, plan_rollout
 from tercet_operator.settings import Images
 from tercet_operator.status import Reading, build_invalid_status, build_status
@@ -76,7 +75,7 @@ def plan(resource: Mapping[str, Any], observed: Observed, images: Images, readin
     try:
         deployment = OmniDeployment.model_validate(_strip(resource))
         generation = build_generation(deployment, images)
-    except (ValidationError, PlanError) as error:
+    except ValidationError as error:
         invalid = build_invalid_status(_explain_invalid(error), observed, reading)
         return Plan(status=_changed_status(invalid.model_dump(mode="json", by_alias=True), observed))
     goal = Goal(
@@ -99,7 +98,7 @@ def plan(resource: Mapping[str, Any], observed: Observed, images: Images, readin
 
 
 def render_children(deployment: OmniDeployment, owner: Owner, images: Images) -> tuple[Manifest, ...]:
-    """What there is once a rollout is complete, for `tercet render`. Raises PlanError.
+    """What there is once a rollout is complete, for `tercet render`.
 
     Without the digest of what was applied where the owner is in no cluster: nothing is applied there.
     """
@@ -176,8 +175,6 @@ def _strip(resource: Mapping[str, Any]) -> Manifest:
     return {name: value for name, value in resource.items() if name != "status"}
 
 
-def _explain_invalid(error: ValidationError | PlanError) -> str:
-    if isinstance(error, PlanError):
-        return str(error)
+def _explain_invalid(error: ValidationError) -> str:
     faults = (f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
     return f"{'; '.join(faults)}. Correct the resource, or the version of its definition in the cluster."

@@ -5,10 +5,10 @@ from decimal import Decimal
 from typing import Any
 
 from kubernetes.utils.quantity import parse_quantity
-from tercet_wire.names import COLOCATED, Stage
+from tercet_wire.names import COLOCATED, GPU_RESOURCE, Stage
 from tercet_wire.spec import OmniDeployment, ResourcesSpec
 
-from tercet_operator.resources.triton import GPU_RESOURCE, ServerPlan
+from tercet_operator.resources.triton import ServerPlan
 
 Amounts = Mapping[str, str | int]
 

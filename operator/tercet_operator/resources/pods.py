@@ -12,6 +12,7 @@ from tercet_wire.names import (
     COLOCATED,
     DEFAULT_SETTINGS_DIR,
     GRPC_PORT_NAME,
+    SERVER_CONTAINER,
     TRITON_GRPC_PORT,
     TRITON_HTTP_PORT,
     TRITON_METRICS_PORT,
@@ -31,7 +32,7 @@ from tercet_operator.resources.triton import (
 )
 from tercet_operator.settings import Images
 
-CONTAINER: Final = "triton"
+CONTAINER: Final = SERVER_CONTAINER
 FETCH_CONTAINER: Final = "fetch"
 USER_ID: Final = 10001
 PROBE_S: Final = 5

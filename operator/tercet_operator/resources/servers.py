@@ -51,7 +51,6 @@ class Generation:
 
 
 def build_generation(deployment: OmniDeployment, images: Images) -> Generation:
-    """Raises PlanError for a spec that no servers can be made from."""
     volume = build_model_volume(deployment)
     plans = build_servers(deployment, checkpoint=volume.checkpoint, cores=POD_CORES)
     kinds = tuple(

@@ -11,6 +11,7 @@ from typing import Final
 from tercet_wire.names import (
     COLOCATED,
     ENSEMBLE,
+    GPU_RESOURCE,
     SETTINGS_DIR_VARIABLE,
     TRITON_GRPC_PORT,
     TRITON_HTTP_PORT,
@@ -22,16 +23,11 @@ from tercet_wire.spec import OmniDeployment, StageSpec
 
 from tercet_operator.resources.quantities import parse_bytes
 
-GPU_RESOURCE: Final = "nvidia.com/gpu"
 EXIT_TIMEOUT_S: Final = 10
 """How long a server that was told to stop lets its turns go on; rollouts drain before they stop it."""
 
 PING_INTERVAL_MS: Final = 10_000
 """The shortest time between two pings that a server takes without complaint."""
-
-
-class PlanError(ValueError):
-    """The deployment asks for something that no server can be; the text names the field and the remedy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,22 +117,13 @@ def build_settings_files(server: ServerPlan) -> Mapping[str, str]:
 
 
 def _build_colocated(deployment: OmniDeployment, checkpoint: str, cores: int) -> ServerPlan:
-    stages = deployment.spec.stages
-    replicas = {stages.of(stage).replicas for stage in Stage}
-    if len(replicas) > 1:
-        raise PlanError(
-            "spec.stages: replicas differ between the stages of one Colocated server: "
-            "give all three the same number, or set spec.layout to Disaggregated"
-        )
-    settings, gpus = [], 0
-    for stage in Stage:
-        settings.append(_build_stage(deployment, stage, checkpoint, cores, first_gpu=gpus))
-        gpus += _count_gpus(stages.of(stage), stage)
+    """The spec sees to it that the stages have as many replicas each and name their GPUs."""
+    settings = tuple(_build_stage(deployment, stage, checkpoint, cores) for stage in Stage)
     return ServerPlan(
         name=deployment.metadata.name,
-        stages=tuple(settings),
-        replicas=replicas.pop(),
-        gpus=max(gpus, _count_named_gpus(settings)),
+        stages=settings,
+        replicas=deployment.spec.stages.thinker.replicas,
+        gpus=_count_named_gpus(settings),
     )
 
 
@@ -144,23 +131,20 @@ def _build_single(deployment: OmniDeployment, stage: Stage, checkpoint: str, cor
     spec = deployment.spec.stages.of(stage)
     return ServerPlan(
         name=f"{deployment.metadata.name}-{stage}",
-        stages=(_build_stage(deployment, stage, checkpoint, cores, first_gpu=0),),
+        stages=(_build_stage(deployment, stage, checkpoint, cores),),
         replicas=spec.replicas,
-        gpus=_count_gpus(spec, stage),
+        gpus=_count_gpus(spec),
     )
 
 
-def _build_stage(
-    deployment: OmniDeployment, stage: Stage, checkpoint: str, cores: int, *, first_gpu: int
-) -> StageSettings:
+def _build_stage(deployment: OmniDeployment, stage: Stage, checkpoint: str, cores: int) -> StageSettings:
     spec = deployment.spec.stages.of(stage)
-    asked = range(first_gpu, first_gpu + _count_gpus(spec, stage))
     return StageSettings(
         stage=stage,
         checkpoint=checkpoint,
         # The spec's choice is for thinker and talker; code2wav's noise and solver need full precision.
         dtype="float32" if stage is Stage.CODE2WAV else deployment.spec.model.dtype,
-        devices=spec.devices or tuple(f"cuda:{gpu}" for gpu in asked) or ("cpu",),
+        devices=spec.devices or tuple(f"cuda:{gpu}" for gpu in range(_count_gpus(spec))) or ("cpu",),
         threads=spec.threads or max(1, cores // len(Stage)),
         max_turns=spec.max_turns,
         queue_turns=spec.queue_turns,
@@ -178,10 +162,5 @@ def _count_named_gpus(stages: Sequence[StageSettings]) -> int:
     return max((int(index) + 1 for index in named if index.isdecimal()), default=0)
 
 
-def _count_gpus(spec: StageSpec, stage: Stage) -> int:
-    amount = str(spec.resources.limits.get(GPU_RESOURCE, 0))
-    if not amount.isdecimal():
-        raise PlanError(
-            f"spec.stages.{stage}.resources.limits: {GPU_RESOURCE} is {amount!r}: give a whole number"
-        )
-    return int(amount)
+def _count_gpus(spec: StageSpec) -> int:
+    return int(spec.resources.limits.get(GPU_RESOURCE, 0))
