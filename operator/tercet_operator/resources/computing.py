@@ -26,6 +26,17 @@ def build_resources(deployment: OmniDeployment, server: ServerPlan) -> dict[str,
     return {side: amount for side, amount in amounts.items() if amount}
 
 
+def build_fetch_resources(deployment: OmniDeployment, server: ServerPlan) -> dict[str, Any]:
+    """The server's own, which costs nothing since the two never run at once, without its GPUs.
+
+    A container that asks for no CPU gets next to none on a busy node.
+    """
+    amounts = build_resources(deployment, server)
+    for amount in amounts.values():
+        amount.pop(GPU_RESOURCE, None)
+    return {side: amount for side, amount in amounts.items() if amount}
+
+
 def _sum_limits(stages: list[ResourcesSpec]) -> dict[str, str]:
     """A limit that one of the stages does not have is none of the container's."""
     shared = set.intersection(*(set(stage.limits) for stage in stages))

@@ -20,7 +20,7 @@ from tercet_wire.names import (
 )
 from tercet_wire.spec import ModelSpec, OmniDeployment
 
-from tercet_operator.resources.computing import build_resources
+from tercet_operator.resources.computing import build_fetch_resources, build_resources
 from tercet_operator.resources.merging import merge
 from tercet_operator.resources.model_volume import ModelVolume
 from tercet_operator.resources.triton import (
@@ -155,6 +155,7 @@ def _build_fetch(plan: PodPlan) -> list[dict[str, Any]]:
             ],
             "env": [{"name": "HOME", "value": "/tmp"}, *_build_token(model)],  # noqa: S108
             "terminationMessagePolicy": "FallbackToLogsOnError",
+            "resources": build_fetch_resources(plan.deployment, plan.server),
             "securityContext": dict(_RESTRICTED),
             "volumeMounts": [plan.volume.mount(read_only=False), {"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
         }
