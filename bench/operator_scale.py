@@ -121,9 +121,7 @@ class Run:
             if is_done(made, sample):
                 return passed_s
             if passed_s > LIMIT_S:
-                raise TimeoutError(
-                    f"in {LIMIT_S:.0f} s {made} made, {sample.ready:.0f} ready of {self.count}"
-                )
+                raise TimeoutError(f"{made} made, {sample.ready:.0f} ready, in {LIMIT_S:.0f} s")
             await asyncio.sleep(POLL_S)
 
     async def _find_unready(self) -> list[str]:
