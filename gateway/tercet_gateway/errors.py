@@ -4,6 +4,7 @@
     ├── RequestError               the caller can fix it: 400, 404, 405, 408, 413, 422
     └── ServiceError               the caller can only come again: 500, 503, 504
         └── ReplicaRefused         503; another replica may serve it right now
+            └── ReplicaLost        503; it is gone or going, whatever it was doing
 
 Raised anywhere in the gateway; `error_body` is the one place that turns them into bytes, for a response's
 body as well as for an event in the middle of a stream. A message is shown to the caller: it never holds an
@@ -92,15 +93,19 @@ class ServiceError(GatewayError):
 
 
 class ReplicaRefused(ServiceError):  # noqa: N818 - what the replica did
-    """A stage's replica is gone, going or full."""
+    """A stage's replica does not take the turn: it is full, or lost."""
+
+
+class ReplicaLost(ReplicaRefused):
+    """It is gone or going, or was not there; what it was doing can be done elsewhere."""
 
 
 def internal_error(detail: str | None = None) -> ServiceError:
     return ServiceError("The server failed to answer this request.", status=500, detail=detail)
 
 
-def unavailable_error(detail: str) -> ReplicaRefused:
-    return ReplicaRefused(
+def unavailable_error(detail: str) -> ReplicaLost:
+    return ReplicaLost(
         "The model is not available at the moment. Try again shortly.",
         status=503,
         code="upstream_unavailable",

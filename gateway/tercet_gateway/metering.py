@@ -47,6 +47,9 @@ class TurnMeter:
     def observe_stage(self, stage: Stage, phase: str, seconds: float) -> None:
         self._metrics.stage_latency.labels(self._model, stage.value, phase).observe(seconds)
 
+    def observe_replay(self, stage: Stage, outcome: str) -> None:
+        self._metrics.replays.labels(self._model, stage.value, outcome).inc()
+
     def observe_buffer(self, audio_s: float) -> None:
         self._most_buffered_s = max(self._most_buffered_s, audio_s)
 

@@ -94,6 +94,11 @@ class Metrics:
             _STAGE_S,
             ("model", "stage", "phase"),
         )
+        self.replays = family.counter(
+            "replays",
+            "Stages of running turns whose replica was lost, by what became of them.",
+            ("model", "stage", "outcome"),
+        )
         self.overhead = family.histogram(
             "overhead_seconds", "Request received to thinker asked, media included.", _OVERHEAD_S
         )
@@ -108,6 +113,7 @@ class Metrics:
         self.requests = family.counter("requests", "Answered requests, by HTTP status.", ("status",))
         self.in_flight = family.gauge("in_flight_requests", "Turns in this process.")
         self.held_bytes = family.gauge("held_body_bytes", "Bodies whose media have not all been read.")
+        self.replay_bytes = family.gauge("replay_bytes", "Kept of what running turns' stages were given.")
         self.cluster = ClusterMetrics(family)
         self._render_routes: Callable[[], bytes] = Routes().model_dump_json().encode
 

@@ -25,13 +25,15 @@ class Order:
     include_usage: bool
 
 
-def build_order(request: ChatRequest, model: Model) -> Order:
+def build_order(request: ChatRequest, model: Model, *, drawn_seed: int) -> Order:
+    """`drawn_seed` is the turn's where the caller gives none, so that any stage of it can be done again."""
     _check_stream_options(request)
     _check_audio(request)
     audio = request.audio
+    seed = drawn_seed if request.seed is None else request.seed
     return Order(
-        sampling=_build_sampling(request),
-        speech=None if audio is None else _build_speech(request, audio, model),
+        sampling=_build_sampling(request, seed),
+        speech=None if audio is None else _build_speech(request, audio, model, seed),
         format=None if audio is None else audio.format,
         stream=bool(request.stream),
         include_usage=request.stream_options is not None and bool(request.stream_options.include_usage),
@@ -76,7 +78,7 @@ def _check_audio(request: ChatRequest) -> None:
         )
 
 
-def _build_speech(request: ChatRequest, audio: AudioOptions, model: Model) -> Speech:
+def _build_speech(request: ChatRequest, audio: AudioOptions, model: Model, seed: int) -> Speech:
     param = "audio.voice" if request.speaker is None else "speaker"
     named = [name for name in (audio.voice, request.speaker) if name is not None]
     if len(set(named)) > 1:
@@ -88,10 +90,10 @@ def _build_speech(request: ChatRequest, audio: AudioOptions, model: Model) -> Sp
             code="unsupported_value",
             param=param,
         )
-    return Speech(voice=voice, sampling=Sampling(seed=request.seed), noise_seed=request.seed or 0)
+    return Speech(voice=voice, sampling=Sampling(seed=seed), noise_seed=seed)
 
 
-def _build_sampling(request: ChatRequest) -> Sampling:
+def _build_sampling(request: ChatRequest, seed: int) -> Sampling:
     return Sampling(
         temperature=request.temperature,
         top_k=request.top_k,
@@ -99,7 +101,7 @@ def _build_sampling(request: ChatRequest) -> Sampling:
         repetition_penalty=request.repetition_penalty,
         presence_penalty=request.presence_penalty or 0.0,
         frequency_penalty=request.frequency_penalty or 0.0,
-        seed=request.seed,
+        seed=seed,
         stop=request.stop or (),
         max_tokens=_max_tokens(request),
         logit_bias=request.logit_bias or {},

@@ -14,6 +14,7 @@ from tercet_gateway.cluster.catalog import open_cluster_catalog
 from tercet_gateway.media.reader import MediaReader
 from tercet_gateway.metrics import Metrics
 from tercet_gateway.models import Catalog, Served, StaticCatalog, build_fleet, build_model
+from tercet_gateway.replay_memory import ReplayMemory
 from tercet_gateway.settings import Settings
 from tercet_gateway.stages.checking import Checks
 from tercet_gateway.stages.pool import StagePool
@@ -27,6 +28,7 @@ class Services:
     settings: Settings
     metrics: Metrics
     admission: Admission
+    replay_memory: ReplayMemory
     transcripts: Transcripts
     media: MediaReader
     catalog: Catalog
@@ -39,10 +41,13 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
         admission = Admission(settings.limits)
         metrics.in_flight.set_function(lambda: admission.in_flight)
         metrics.held_bytes.set_function(lambda: admission.held_bytes)
+        replay_memory = ReplayMemory(settings.limits)
+        metrics.replay_bytes.set_function(lambda: replay_memory.held_bytes)
         yield Services(
             settings=settings,
             metrics=metrics,
             admission=admission,
+            replay_memory=replay_memory,
             transcripts=Transcripts(),
             media=await stack.enter_async_context(MediaReader(settings.media)),
             catalog=await stack.enter_async_context(_open_catalog(settings, metrics)),

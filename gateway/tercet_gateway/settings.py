@@ -91,6 +91,11 @@ class Limits:
     """Of all requests whose bodies and media are being read; more are refused with Retry-After."""
     turns: int = Field(default=256, gt=0)
     """Turns in flight in this process; more are refused with Retry-After."""
+    replay_bytes: int = Field(default=64 * 2**20, ge=0)
+    """Kept of what a turn's stages were given, to give it to another replica when one is lost; a turn that
+    needs more ends with the replica."""
+    replays_bytes: int = Field(default=512 * 2**20, ge=0)
+    """The same for all turns of this process together."""
     retry_after_s: int = Field(default=1, ge=1, le=120)
     slow_client_s: float = Field(default=60.0, gt=0)
     """Audio that may wait for a client to take it; more, and the client is cut off."""
@@ -152,6 +157,8 @@ class Timeouts:
     """From the turn's begin to the thinker's first message: queue and prefill."""
     idle_s: float = Field(default=60.0, gt=0)
     """Between two messages of any stage of a turn; longer than a turn may wait in a stage's queue."""
+    return_s: float = Field(default=10.0, ge=0)
+    """How long a stage of a running turn that has lost its only replica waits for one to come."""
     total_s: float = Field(default=900.0, gt=0)
     heartbeat_s: float = Field(default=5.0, gt=0)
     """Between two `: ping` comments while a stream has nothing to say."""

@@ -1,4 +1,4 @@
-"""Drives one turn: a conductor, a gRPC stream for each stage it opens, a listener, and the clock.
+"""Drives one turn: a conductor, a run of each stage it opens, a listener, and the clock.
 
 The shells (`streaming`, `whole`) call `TurnRun.run`. Whatever happens is put in one inbox and handed to the
 conductor; what the conductor wants is carried out. When `run` returns, every stream is closed or cancelled.
@@ -8,10 +8,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Final, Literal, Protocol, assert_never
 
-import grpc
 from tercet_wire.names import Stage
 
 from tercet_gateway.conductor import (
@@ -28,31 +26,20 @@ from tercet_gateway.conductor import (
     Outcome,
     Outgoing,
     PcmDelta,
-    StageEnded,
     StageFailed,
     TextDelta,
     TimedOut,
 )
-from tercet_gateway.errors import GatewayError, ReplicaRefused, timeout_error
+from tercet_gateway.errors import timeout_error
 from tercet_gateway.logs import log_event
 from tercet_gateway.outbox import Outbox
 from tercet_gateway.settings import Timeouts
-from tercet_gateway.stages.stream import StageStream
+from tercet_gateway.stage_run import StageObserver, StageRun, Stages
 from tercet_gateway.tasks import Tasks
 
 _log: Final = logging.getLogger(__name__)
 _INBOX: Final = 64
 """Messages not yet looked at. Full: the streams wait, and gRPC holds the stages back."""
-
-Phase = Literal["connect", "first", "total"]
-
-
-class Stages(Protocol):
-    """Where a turn's streams come from; `stages.pool.PinnedStages` is the real one."""
-
-    def stream(self, stage: Stage, turn_id: str) -> AbstractAsyncContextManager[StageStream]: ...
-
-    def has_willing(self, stage: Stage) -> bool: ...
 
 
 class Listener(Protocol):
@@ -60,14 +47,12 @@ class Listener(Protocol):
         """Take a delta without waiting. False: the listener is too slow, end the turn."""
 
 
-class Observer(Protocol):
-    def observe_stage(self, stage: Stage, phase: Phase, seconds: float) -> None: ...
-
+class Observer(StageObserver, Protocol):
     def abandon(self, why: Literal["gone", "slow"], seconds: float) -> None: ...
 
 
 class TurnRun:
-    """`client_left` returns when the client has gone; `run` may be called once."""
+    """`client_left` returns when the client has gone, `hold` is for outboxes; `run` may be called once."""
 
     def __init__(
         self,
@@ -78,6 +63,7 @@ class TurnRun:
         client_left: Callable[[], Awaitable[None]],
         timeouts: Timeouts,
         observer: Observer,
+        hold: Callable[[int], bool],
     ) -> None:
         self._turn_id = turn_id
         self._conductor = conductor
@@ -85,6 +71,7 @@ class TurnRun:
         self._client_left = client_left
         self._timeouts = timeouts
         self._observer = observer
+        self._hold = hold
         self._inbox: asyncio.Queue[Event] = asyncio.Queue(_INBOX)
         self._outboxes: dict[Stage, Outbox] = {}
         self._streams: dict[Stage, asyncio.Task[None]] = {}
@@ -122,8 +109,7 @@ class TurnRun:
     def _carry_out(self, wish: Outgoing, tasks: Tasks, listener: Listener) -> Outcome | None:
         match wish:
             case OpenStage():
-                outbox = self._outboxes[wish.stage] = Outbox(wish.tensors)
-                self._streams[wish.stage] = tasks.create_task(self._run_stage(wish.stage, outbox))
+                self._streams[wish.stage] = tasks.create_task(self._open_stage(wish).run())
             case FeedStage():
                 self._feed(wish)
             case CancelStage():
@@ -136,6 +122,18 @@ class TurnRun:
             case _:
                 assert_never(wish)
         return None
+
+    def _open_stage(self, wish: OpenStage) -> StageRun:
+        outbox = self._outboxes[wish.stage] = Outbox(wish.tensors, self._hold)
+        return StageRun(
+            wish.stage,
+            self._turn_id,
+            outbox,
+            stages=self._stages,
+            tell=self._inbox.put,
+            observer=self._observer,
+            return_s=self._timeouts.return_s,
+        )
 
     def _feed(self, wish: FeedStage) -> None:
         if not self._outboxes[wish.stage].put(wish.tensors):
@@ -154,44 +152,3 @@ class TurnRun:
     async def _watch_client(self) -> None:
         await self._client_left()
         await self._inbox.put(ClientLeft("gone"))
-
-    # --- one stage -----------------------------------------------------------------------------
-
-    async def _run_stage(self, stage: Stage, outbox: Outbox) -> None:
-        try:
-            try:
-                await self._converse(stage, outbox)
-            except ReplicaRefused:
-                if not outbox.is_kept or not self._stages.has_willing(stage):
-                    raise
-                outbox.rewind()  # nothing was said yet: another replica hears it all from the start
-                await self._converse(stage, outbox)
-        except GatewayError as error:
-            await self._inbox.put(StageFailed(stage, error))
-
-    async def _converse(self, stage: Stage, outbox: Outbox) -> None:
-        started_s = time.monotonic()
-        async with self._stages.stream(stage, self._turn_id) as stream, Tasks() as tasks:
-            self._observe(stage, "connect", started_s)
-            writer = tasks.create_task(self._write(stream, outbox))
-            async for message in stream.messages():
-                if outbox.is_kept:
-                    outbox.forget()
-                    self._observe(stage, "first", started_s)
-                await self._inbox.put(message)
-            self._observe(stage, "total", started_s)
-            await self._inbox.put(StageEnded(stage))
-            writer.cancel()
-            await stream.close()
-
-    async def _write(self, stream: StageStream, outbox: Outbox) -> None:
-        try:
-            await stream.open(await outbox.take())
-            while True:
-                await stream.feed(await outbox.take())
-        except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
-            # The call has ended; the reading side learns why and says so.
-            return
-
-    def _observe(self, stage: Stage, phase: Phase, started_s: float) -> None:
-        self._observer.observe_stage(stage, phase, time.monotonic() - started_s)

@@ -47,10 +47,14 @@ def _at_once() -> asyncio.Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """After so many messages: fail with this text once `when` is set, or with None hang until cancelled."""
+    """After so many messages: fail with this text once `when` is set, or with None hang until cancelled.
+
+    `dies`: the whole server does, with all its calls.
+    """
 
     after: int
     text: str | None = None
+    dies: bool = False
     when: asyncio.Event = field(default_factory=_at_once)
 
 
@@ -103,6 +107,7 @@ class FakeTriton(GRPCInferenceServiceServicer):  # type: ignore[misc] # grpc has
         self.called = asyncio.Condition()
         self.endpoint = ""
         self.server: Any = None
+        self.death: asyncio.Task[None] | None = None
 
     # --- what tests ask -------------------------------------------------------------------------
 
@@ -153,9 +158,11 @@ class FakeTriton(GRPCInferenceServiceServicer):  # type: ignore[misc] # grpc has
         said = 0
         async for response in self._script(call, requests):
             if fault is not None and said == fault.after:
+                await fault.when.wait()
+                if fault.dies:
+                    self.death = asyncio.create_task(self.stop())
                 if fault.text is None:
                     await asyncio.Event().wait()
-                await fault.when.wait()
                 yield ModelStreamInferResponse(error_message=fault.text)
                 return
             call.answered = not response.infer_response.outputs
@@ -226,11 +233,11 @@ class FakeTriton(GRPCInferenceServiceServicer):  # type: ignore[misc] # grpc has
 
 
 @asynccontextmanager
-async def serve_fake_triton() -> AsyncIterator[FakeTriton]:
+async def serve_fake_triton(endpoint: str = "127.0.0.1:0") -> AsyncIterator[FakeTriton]:
     fake = FakeTriton()
     server = fake.server = grpc.aio.server(options=[("grpc.max_receive_message_length", -1)])
     add_GRPCInferenceServiceServicer_to_server(fake, server)
-    fake.endpoint = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    fake.endpoint = f"127.0.0.1:{server.add_insecure_port(endpoint)}"
     await server.start()
     try:
         yield fake

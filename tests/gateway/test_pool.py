@@ -111,6 +111,25 @@ async def test_turn_that_has_begun_stays_in_its_generation(triton: FakeTriton, p
         await open_stage(held, begun, Stage.TALKER)
 
 
+async def test_thinker_that_has_spoken_is_opened_again_in_its_generation(
+    triton: FakeTriton, pool: StagePool
+) -> None:
+    """Before that it may go anywhere; afterwards not even to one that alone may begin turns."""
+    async with serve_fake_triton() as newer:
+        await pool.update(fleet(server(triton.endpoint, OLD), serving=(OLD,)))
+        begun = pool.pin()
+        async with begun.stream(Stage.THINKER, "turn"):
+            begun.settle()
+        draining, fresh = server(triton.endpoint, OLD, is_ready=False), server(newer.endpoint, NEW)
+        await pool.update(fleet(draining, fresh, serving=(NEW,)))
+        async with begun.stream(Stage.THINKER, "turn"), pool.pin().stream(Stage.THINKER, "other"):
+            assert count_connections(triton.endpoint) == 1
+            assert count_connections(newer.endpoint) == 1
+        await pool.update(fleet(fresh, serving=(NEW,)))
+        assert not begun.has_willing(Stage.THINKER)
+        assert pool.pin().has_willing(Stage.THINKER)
+
+
 async def test_later_stage_is_refused_when_its_generation_is_gone(
     triton: FakeTriton, pool: StagePool
 ) -> None:

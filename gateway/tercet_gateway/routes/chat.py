@@ -6,6 +6,7 @@ see a client leave while it waits, and one place in the count of turns.
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -35,6 +36,7 @@ from tercet_gateway.whole import Recording, render_recording, run_whole
 
 _log: Final = logging.getLogger(__name__)
 _LARGE_BODY_BYTES: Final = 256 * 1024
+_SEED_BITS: Final = 63
 
 
 class ChatCompletions:
@@ -67,7 +69,7 @@ async def _begin(services: Services, client: Client, place: ExitStack, received_
     with services.admission.hold_body() as hold:
         request = await _read_request(services, client, hold)
         place.enter_context(services.admission.admit())
-        return await _prepare(services, client, request, received_s)
+        return await _prepare(services, client, request, place, received_s)
 
 
 async def _read_request(services: Services, client: Client, hold: Callable[[int], None]) -> ChatRequest:
@@ -78,10 +80,12 @@ async def _read_request(services: Services, client: Client, hold: Callable[[int]
     return await asyncio.get_running_loop().run_in_executor(services.parsers, parse_chat_request, body)
 
 
-async def _prepare(services: Services, client: Client, request: ChatRequest, received_s: float) -> _Reply:
+async def _prepare(
+    services: Services, client: Client, request: ChatRequest, place: ExitStack, received_s: float
+) -> _Reply:
     served = services.catalog.find(request.model)
     served.check_open()
-    order = build_order(request, served.model)
+    order = build_order(request, served.model, drawn_seed=secrets.randbits(_SEED_BITS))
     spoken = order.speech is not None
     conversation = await client.wait_with(
         read_conversation(request, services.media, spoken, services.transcripts.recall)
@@ -99,6 +103,7 @@ async def _prepare(services: Services, client: Client, request: ChatRequest, rec
             client_left=client.leave,
             timeouts=services.settings.timeouts,
             observer=meter,
+            hold=place.enter_context(services.replay_memory.open_turn()),
         ),
         completion=_build_completion(request.model, turn_id, spoken),
         meter=meter,

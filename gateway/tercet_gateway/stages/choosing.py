@@ -58,6 +58,6 @@ def rank_openers(
 def rank_followers(
     replicas: Iterable[Candidate], stage: Stage, generation: str, now_s: float
 ) -> list[Candidate]:
-    """Replicas of a later stage of a turn; one that is about to go only when no other is left."""
+    """Replicas for a stage of a turn that has begun; one that is about to go only when no other is left."""
     hosts = [replica for replica in replicas if replica.stage is stage and replica.generation == generation]
     return sorted(hosts, key=lambda replica: (not replica.is_ready, replica.rank(now_s)))

@@ -102,11 +102,16 @@ class StagePool:
 
 
 class PinnedStages:
-    """The stages of one turn. Its thinker is opened first, and settles the generation of the others."""
+    """The stages of one turn. Its thinker is opened first, and chooses the generation of the others."""
 
     def __init__(self, pool: StagePool) -> None:
         self._pool = pool
         self._generation = ""
+        self._is_settled = False
+
+    def settle(self) -> None:
+        """The thinker has spoken: should it be opened again, then in the same generation."""
+        self._is_settled = True
 
     @asynccontextmanager
     async def stream(self, stage: Stage, turn_id: str) -> AsyncIterator[StageStream]:
@@ -130,7 +135,7 @@ class PinnedStages:
         return not all(replica.rests(now_s) for replica in self._rank(stage))
 
     def _rank(self, stage: Stage) -> list[Replica]:
-        if stage is Stage.THINKER:
+        if stage is Stage.THINKER and not self._is_settled:
             return self._pool.rank_openers()
         return self._pool.rank_followers(stage, self._generation)
 

@@ -27,6 +27,15 @@ from tercet_gateway.stages.tensors import (
 
 _LAST_WORDS_S: Final = 1.0
 """How long the server may take to end a call whose final response has come."""
+_LOST: Final = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.CANCELLED,  # not by us: a server that shuts down
+        grpc.StatusCode.UNKNOWN,  # "Stream removed"
+        grpc.StatusCode.INTERNAL,  # it ended under a write, or was reset
+    }
+)
+"""How a call ends whose server does; what is wrong with a turn comes as a response."""
 
 
 class StageStream:
@@ -87,6 +96,4 @@ def parse_failure(text: str) -> GatewayError:
 
 def call_error(error: grpc.aio.AioRpcError) -> GatewayError:
     detail = f"{error.code()}: {error.details()}"
-    return (
-        unavailable_error(detail) if error.code() is grpc.StatusCode.UNAVAILABLE else internal_error(detail)
-    )
+    return unavailable_error(detail) if error.code() in _LOST else internal_error(detail)
