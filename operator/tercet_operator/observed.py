@@ -104,9 +104,10 @@ def observe(children: Iterable[Manifest], status: Manifest | None) -> Observed:
 
 
 def _parse_server(server: Manifest) -> Server:
+    selector = server["spec"]["selector"]["matchLabels"]  # labels can be changed by hand, this cannot
     return Server(
-        kind=_label(server, LABEL_STAGE),
-        generation=_label(server, LABEL_GENERATION),
+        kind=selector[LABEL_STAGE],
+        generation=selector[LABEL_GENERATION],
         replicas=int(server["spec"].get("replicas", 1)),
         problem=_find_server_problem(server),
     )

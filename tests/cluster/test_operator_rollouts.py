@@ -160,3 +160,19 @@ def test_without_a_spare_gpu_a_surge_says_so_and_in_place_gets_through(scene: Sc
 def find_reason(scene: Scene, reason: str) -> Manifest | None:
     ready = scene.condition("Ready")
     return ready if ready.get("reason") == reason else None
+
+
+def test_a_server_lives_on_whatever_its_deployment_is_labelled(scene: Scene) -> None:
+    """A changed generation label looks like an old server in the way, where there is one place each."""
+    stages = {name: {"resources": {"limits": {GPU_RESOURCE: 1}}} for name in Stage}
+    with make_node(scene.api, scene.pool, gpus=ENOUGH):
+        scene.ask_for("InPlace", stages=stages)
+        wait_for(lambda: find_reason(scene, "Serving"), "one server of each stage", why=scene.status)
+        before = {pod["metadata"]["uid"] for pod in scene.api.pods("demo")}
+        (server, *_) = scene.api.list_all("Deployment")
+        name, labels = server["metadata"]["name"], server["metadata"]["labels"]
+        scene.api.patch("Deployment", name, {"metadata": {"labels": {LABEL_GENERATION: "00000000"}}})
+        wait_for(lambda: scene.api.get("Deployment", name)["metadata"]["labels"] == labels, "its label")
+        wait_for(lambda: scene.condition("Progressing").get("reason") == "Complete", "rest")
+        assert {pod["metadata"]["uid"] for pod in scene.api.pods("demo")} == before
+        assert scene.api.get("Deployment", name)["metadata"]["generation"] == server["metadata"]["generation"]

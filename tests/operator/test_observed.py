@@ -192,10 +192,10 @@ def test_the_model_is_there_once_the_fetch_ended_well(
 
 def build_server(*conditions: Manifest, replicas: int | None = 1, leaving: bool = False) -> Manifest:
     server = build_child("Deployment", f"demo-thinker-{GENERATION}")
-    server["metadata"]["labels"] |= {"tercet.dev/stage": "thinker", "tercet.dev/generation": GENERATION}
     if leaving:
         server["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    spec = {} if replicas is None else {"replicas": replicas}
+    spec: Manifest = {} if replicas is None else {"replicas": replicas}
+    spec["selector"] = {"matchLabels": {"tercet.dev/stage": "thinker", "tercet.dev/generation": GENERATION}}
     return server | {"spec": spec, "status": {"conditions": list(conditions)}}
 
 

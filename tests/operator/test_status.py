@@ -33,8 +33,9 @@ TWO_READY = [ALL_READY[0], ALL_READY[2]]
 
 
 def build_server(stage: str, generation: str, **condition: str) -> Manifest:
-    server = build_child("Deployment", f"demo-{stage}-{generation}", spec={"replicas": 1})
-    server["metadata"]["labels"] |= {"tercet.dev/stage": stage, "tercet.dev/generation": generation}
+    selector = {"matchLabels": {"tercet.dev/stage": stage, "tercet.dev/generation": generation}}
+    spec = {"replicas": 1, "selector": selector}
+    server = build_child("Deployment", f"demo-{stage}-{generation}", spec=spec)
     return server | {"status": {"conditions": [condition] if condition else []}}
 
 
