@@ -25,7 +25,7 @@ DEMO = ROOT / "examples" / "omni-demo.yaml"
 SYSTEM = "tercet-live"
 RELEASE = "tercet"
 COMMAND_S = 300
-READY_S = 240.0
+READY_S = 480.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
