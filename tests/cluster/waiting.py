@@ -9,11 +9,16 @@ POLL_S: Final = 0.05
 
 
 def wait_for(
-    probe: Callable[[], Found | None], what: str, *, within_s: float = 30.0, why: Callable[[], object] = str
+    probe: Callable[[], Found | None],
+    what: str,
+    *,
+    within_s: float = 30.0,
+    poll_s: float = POLL_S,
+    why: Callable[[], object] = str,
 ) -> Found:
     """The first truthy answer of `probe`; `why` says what was there instead."""
     ends_at = time.monotonic() + within_s
     while not (found := probe()):
         assert time.monotonic() < ends_at, f"not within {within_s:g} s: {what}\n{why()}"
-        time.sleep(POLL_S)
+        time.sleep(poll_s)
     return found

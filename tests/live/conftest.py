@@ -26,6 +26,8 @@ SYSTEM = "tercet-live"
 RELEASE = "tercet"
 COMMAND_S = 300
 READY_S = 480.0
+POLL_S = 1.0
+"""A `kubectl` costs a tenth of a second of CPU, which the servers need."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +90,10 @@ class Release:
             return str(status["generation"]) if settled else ""
 
         return wait_for(
-            find, f"{name} settles: {self.kubectl.ask('get', 'omni,pods').stdout}", within_s=within_s
+            find,
+            f"{name} settles: {self.kubectl.ask('get', 'omni,pods').stdout}",
+            within_s=within_s,
+            poll_s=POLL_S,
         )
 
 

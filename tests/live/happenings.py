@@ -54,7 +54,7 @@ async def revert_midway(release: Release) -> None:
     before = await asyncio.to_thread(_list_pods, release)
     await asyncio.to_thread(release.apply, build(kv_memory="80Mi"))
     await asyncio.to_thread(
-        wait_for, lambda: _list_pods(release).keys() - before.keys(), "a new pod", within_s=60
+        wait_for, lambda: _list_pods(release).keys() - before.keys(), "a new pod", within_s=60, poll_s=0.5
     )
     await revert(release)
 
@@ -79,7 +79,7 @@ async def kill_triton(release: Release) -> None:
     await asyncio.to_thread(release.kubectl.run, "exec", pod, "--", "sh", "-c", kill)
     restarts = _list_pods(release)[pod]
     await asyncio.to_thread(
-        wait_for, lambda: _list_pods(release).get(pod, 0) > restarts, "the restart", within_s=60
+        wait_for, lambda: _list_pods(release).get(pod, 0) > restarts, "the restart", within_s=60, poll_s=0.5
     )
     await asyncio.to_thread(release.wait_settled, NAME)
 
@@ -100,7 +100,7 @@ async def kill_operator(release: Release) -> None:
     await asyncio.to_thread(release.apply, build(kv_memory="112Mi"))
     for _ in range(20):
         await asyncio.sleep(random.uniform(0.1, 1.5))
-        await asyncio.to_thread(wait_for, _kill_operator, "the operator's process", within_s=60)
+        await asyncio.to_thread(wait_for, _kill_operator, "the operator's process", within_s=60, poll_s=0.5)
         # A pod that crashes waits up to five minutes for its next start: a new pod does not.
         await asyncio.to_thread(
             release.system.run, "delete", "pod", "--selector=app.kubernetes.io/component=operator"

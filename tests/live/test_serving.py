@@ -34,7 +34,7 @@ async def test_a_deployment_becomes_ready_and_speaks(release: Release, layout: s
         )
         return not left["items"]
 
-    wait_for(is_empty, "all children go with their owner", within_s=90)
+    wait_for(is_empty, "all children go with their owner", within_s=90, poll_s=1.0)
 
 
 async def test_a_model_that_is_not_ready_says_why(release: Release) -> None:
@@ -49,6 +49,7 @@ async def test_a_model_that_is_not_ready_says_why(release: Release) -> None:
         ),
         "the image is missed",
         within_s=90,
+        poll_s=1.0,
     )
     async with AsyncOpenAI(base_url=f"{release.url}/v1", api_key="unused", max_retries=0) as client:
         with pytest.raises(APIStatusError, match="ImagePullFailed") as caught:

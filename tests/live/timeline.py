@@ -1,6 +1,6 @@
 """A picture of a run: what was done, how many servers each generation had, and every turn that was heard.
 
-`Recorder` looks at the cluster twice a second; `draw` makes an SVG of it and of the traffic.
+`Recorder` looks at the cluster every second; `draw` makes an SVG of it and of the traffic.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from typing import Final
 from tests.live.conftest import Release
 from tests.live.traffic import Traffic
 
-LOOK_S: Final = 0.5
+LOOK_S: Final = 1.0
 WIDTH: Final = 960
 LEFT: Final = 150
 ROW: Final = 16
