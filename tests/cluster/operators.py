@@ -19,7 +19,7 @@ import httpx
 from tests.cluster.waiting import wait_for
 
 START_S: Final = 30.0
-STOP_S: Final = 15.0
+STOP_S: Final = 30.0
 ANSWER_S: Final = 15.0
 _PORT: Final = re.compile(r"metrics and liveness on port (\d+)")
 
