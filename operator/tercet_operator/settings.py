@@ -8,7 +8,7 @@ import socket
 from collections.abc import Mapping
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 PREFIX = "TERCET_"
 PullPolicy = Literal["Always", "IfNotPresent", "Never"]
@@ -43,7 +43,7 @@ class OperatorSettings(BaseModel):
     gateway_url: str = ""
     """Base URL that callers use; it stands in the status."""
     lease_namespace: str = "default"
-    """Where replicas of the operator elect one of them."""
+    """Where replicas elect one of them: a watched one, since the lease is watched; else the first of those."""
     identity: str = Field(
         default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}", description="host name and process"
     )
@@ -63,6 +63,14 @@ class OperatorSettings(BaseModel):
             raise ValueError(f"{service!r} must be namespace/name")
         return service
 
+    @field_validator("lease_namespace")
+    @classmethod
+    def _check_lease(cls, namespace: str, info: ValidationInfo) -> str:
+        watched = info.data.get("namespaces", ())
+        if watched and namespace not in watched:
+            raise ValueError(f"{namespace!r} must be one of TERCET_NAMESPACES: {', '.join(watched)}")
+        return namespace
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
         """Raises SettingsError. Variables that Tercet does not know are not its own."""
@@ -72,7 +80,8 @@ class OperatorSettings(BaseModel):
             if (variable := PREFIX + name.upper()) in environment
         }
         if namespaces := given.get("namespaces"):
-            given["namespaces"] = tuple(filter(None, str(namespaces).replace(" ", "").split(",")))
+            watched = tuple(filter(None, str(namespaces).replace(" ", "").split(",")))
+            given = {"lease_namespace": watched[0], **given, "namespaces": watched}
         else:
             given.pop("namespaces", None)
         try:
