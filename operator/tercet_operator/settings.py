@@ -43,7 +43,7 @@ class OperatorSettings(BaseModel):
     gateway_url: str = ""
     """Base URL that callers use; it stands in the status."""
     lease_namespace: str = "default"
-    """Where replicas elect one of them: a watched one, since the lease is watched; else the first of those."""
+    """Where replicas elect one of them: a watched one, as the lease is watched; their first if not given."""
     identity: str = Field(
         default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}", description="host name and process"
     )
@@ -79,11 +79,9 @@ class OperatorSettings(BaseModel):
             for name in cls.model_fields
             if (variable := PREFIX + name.upper()) in environment
         }
-        if namespaces := given.get("namespaces"):
-            watched = tuple(filter(None, str(namespaces).replace(" ", "").split(",")))
+        names = str(given.pop("namespaces", "")).replace(" ", "").split(",")
+        if watched := tuple(filter(None, names)):
             given = {"lease_namespace": watched[0], **given, "namespaces": watched}
-        else:
-            given.pop("namespaces", None)
         try:
             return cls.model_validate(given)
         except ValidationError as error:

@@ -70,5 +70,5 @@ def test_the_lease_is_where_the_operator_watches() -> None:
     """The first of its namespaces unless told; another could not be watched."""
     settings = OperatorSettings.from_environment({"TERCET_NAMESPACES": "a,b"})
     assert settings.lease_namespace == "a"
-    with pytest.raises(SettingsError, match="TERCET_LEASE_NAMESPACE: .* one of TERCET_NAMESPACES: a, b"):
+    with pytest.raises(SettingsError, match=r"TERCET_LEASE_NAMESPACE: .* one of TERCET_NAMESPACES: a, b"):
         OperatorSettings.from_environment({"TERCET_NAMESPACES": "a,b", "TERCET_LEASE_NAMESPACE": "c"})
