@@ -35,7 +35,7 @@ lint: install ## ruff and import contracts
 
 type: install ## mypy --strict
 	$(BIN)/mypy wire/tercet_wire engine/tercet_engine host/tercet_host gateway/tercet_gateway operator/tercet_operator cli/tercet_cli
-	$(BIN)/mypy tests bench examples
+	$(BIN)/mypy tests bench examples hack charts/tercet/files
 	for stage in thinker talker code2wav; do $(BIN)/mypy model_repo/$$stage/1/model.py || exit 1; done
 
 bench: install ## Measure against transformers on this machine; prints tables, writes bench/results/
