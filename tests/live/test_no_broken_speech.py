@@ -30,7 +30,8 @@ HAPPENINGS: dict[str, Happening] = {
 }
 
 
-def keep(record: Record, traffic: Traffic, title: str) -> None:
+def keep(record: Record, traffic: Traffic) -> None:
+    title = f"{len(traffic.turns)} spoken turns of {LISTENERS} listeners, {len(traffic.faults())} broken"
     ARTEFACTS.mkdir(parents=True, exist_ok=True)
     (ARTEFACTS / "no-broken-speech.svg").write_text(draw(record, traffic, title))
     (ARTEFACTS / "no-broken-speech.json").write_text(json.dumps([asdict(turn) for turn in traffic.turns]))
@@ -42,19 +43,21 @@ async def test_no_speech_breaks(release: Release) -> None:
     """Every sample of every reply is the one expected, whatever happens meanwhile."""
     await happenings.roll(release)
     async with listen(release.url, listeners=LISTENERS) as traffic, recording(release, traffic) as record:
-        for name, happen in HAPPENINGS.items():
-            began_s = traffic.now_s
-            await happen(release)
-            record.done.append((name, began_s, traffic.now_s))
+        try:
+            for name, happen in HAPPENINGS.items():
+                began_s = traffic.now_s
+                await happen(release)
+                record.done.append((name, began_s, traffic.now_s))
+        finally:
+            keep(record, traffic)
+    keep(record, traffic)
     broken = [
         (name, turn.began_s, turn.fault)
         for turn in traffic.faults()
         for name, from_s, until_s in record.done
         if from_s <= turn.ended_s and turn.began_s <= until_s
     ]
-    title = f"{len(traffic.turns)} spoken turns of {LISTENERS} listeners, {len(traffic.faults())} broken"
-    keep(record, traffic, title)
     for name, from_s, until_s in record.done:
         assert traffic.count_between(from_s, until_s), f"nobody spoke during {name}"
-    assert not broken, broken
+    assert traffic.faults() == [], broken
     release.kubectl.run("delete", "omni", NAME)
