@@ -1,9 +1,12 @@
 """The processes of a deployment, seen from outside."""
 
+import re
 import socket
 from pathlib import Path
 
+import httpx
 import psutil
+from tercet_wire.names import TURNS_METRIC
 
 from tests.e2e.served import Served
 
@@ -20,9 +23,43 @@ def tritons(launcher: int) -> list[psutil.Process]:
 
 def find_server(served: Served, stage: str) -> psutil.Process:
     """The Triton server that hosts this stage."""
-    _, _, port = served.triton[stage][0].rpartition(":")
-    (server,) = (each for each in tritons(served.process.pid) if f"--grpc-port={port}" in each.cmdline())
+    (server,) = find_servers(served, stage)
     return server
+
+
+def find_servers(served: Served, stage: str) -> list[psutil.Process]:
+    """All that host it."""
+    ports = {f"--grpc-port={address.rpartition(':')[2]}" for address in served.triton[stage]}
+    return [each for each in tritons(served.process.pid) if ports & {*each.cmdline()}]
+
+
+def find_serving(served: Served, stage: str) -> list[psutil.Process]:
+    """Those whose stage is loaded."""
+    return [each for each in find_servers(served, stage) if _is_ready(each, stage)]
+
+
+def _is_ready(server: psutil.Process, stage: str) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{_read_port(server, 'http')}/v2/models/{stage}/ready").is_success
+    except httpx.TransportError:
+        return False
+
+
+def find_carrier(served: Served, stage: str) -> psutil.Process:
+    """The one of them that has a turn in the stage, by its own word."""
+    (carrier,) = (each for each in find_servers(served, stage) if count_turns(each, stage))
+    return carrier
+
+
+def count_turns(server: psutil.Process, stage: str) -> int:
+    page = httpx.get(f"http://127.0.0.1:{_read_port(server, 'metrics')}/metrics").text
+    found = re.search(rf'^{TURNS_METRIC}{{.*stage="{stage}".*}} (\d+)', page, re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def _read_port(server: psutil.Process, kind: str) -> str:
+    (port,) = (each.partition("=")[2] for each in server.cmdline() if each.startswith(f"--{kind}-port="))
+    return port
 
 
 def find_stage(served: Served, stage: str) -> psutil.Process:
