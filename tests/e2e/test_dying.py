@@ -3,15 +3,16 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from openai import APIError, AsyncOpenAI, InternalServerError
 
-from tests.e2e.idle import wait_until
-from tests.e2e.processes import find_server, find_stage
+from tests.e2e.idle import POLL_S, wait_until
+from tests.e2e.processes import find_server, find_stage, tritons
 from tests.e2e.replies import ENDLESS, SPOKEN, Reply, ask_about, hear, stream
 from tests.e2e.served import Served
 
@@ -34,14 +35,23 @@ async def healing(served: Served) -> AsyncIterator[None]:
     await wait_until(lambda: is_ready(served), HEAL_S)
 
 
+async def keep_dead(served: Served) -> None:
+    """Kill its servers as often as they come back."""
+    while True:
+        for server in tritons(served.process.pid):
+            with suppress(psutil.NoSuchProcess):
+                server.kill()
+        await asyncio.sleep(POLL_S)
+
+
 async def test_turns_whose_server_dies_end_in_a_typed_error(colocated: Served, sdk: AsyncOpenAI) -> None:
-    """An event of the stream, without [DONE]; the SDK raises it; and then all is served again."""
-    server = find_server(colocated, "thinker")
+    """If it does not come back: an event of the stream, without [DONE]; the SDK raises it; then it heals."""
     speaking = asyncio.Barrier(2)
+    killers = []
 
     async def kill_when_all_speak() -> None:
         if await speaking.wait() == 0:
-            server.kill()
+            killers.append(asyncio.create_task(keep_dead(colocated)))
 
     async def listen_to_the_wire() -> list[str]:
         events = []
@@ -67,6 +77,8 @@ async def test_turns_whose_server_dies_end_in_a_typed_error(colocated: Served, s
     events, raised = await asyncio.gather(
         listen_to_the_wire(), listen_through_the_sdk(), return_exceptions=True
     )
+    for killer in killers:
+        killer.cancel()
     async with healing(colocated):
         assert isinstance(events, list), events
         error = json.loads(events[-1])["error"]
