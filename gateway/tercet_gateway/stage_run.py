@@ -162,6 +162,7 @@ class StageRun:
 
     async def _prepare_replay(self, error: ReplicaRefused) -> None:
         """Return when the stage can be opened anew; raises `error` if it cannot."""
+        _end_if_cancelled()
         if isinstance(error, ReplicaLost):
             self._begin_outage(error)
         elif self._is_speaking:
@@ -218,3 +219,10 @@ class StageRun:
             replicas=self._reached,
             seconds=seconds,
         )
+
+
+def _end_if_cancelled() -> None:
+    """Before Python 3.13 a task group forgets who cancels it while a failure is ending its tasks."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

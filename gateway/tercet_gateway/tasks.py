@@ -1,4 +1,4 @@
-"""A task group that raises the first failure itself, not a group of one, and forgets no cancellation.
+"""A task group that raises the first failure itself, not a group of one.
 
 So callers catch a failure by its type, whether it came from their own line or from a task beside it.
 """
@@ -24,19 +24,10 @@ class Tasks(asyncio.TaskGroup):
             group.with_traceback(None)
         try:
             if failure is not None:
-                _cancel_again()
                 raise failure
         finally:
             # Its traceback holds this frame: in a circle the media that failed would outlive their request.
             del failure, error, traceback
-
-
-def _cancel_again() -> None:
-    """Whoever cancels us while a failure ends the tasks would else go unheard, before Python 3.13."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        task.uncancel()
-        task.cancel()
 
 
 def _first(error: BaseException) -> BaseException:
