@@ -1,5 +1,6 @@
 """The ASGI application: routes, error responses, the edge; connections are opened in its lifespan."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,10 +16,12 @@ from tercet_gateway.services import open_services
 from tercet_gateway.settings import Settings
 
 
-def create_app(settings: Settings, metrics: Metrics) -> FastAPI:
+def create_app(settings: Settings, metrics: Metrics, closing: asyncio.Event) -> FastAPI:
+    """Turns that still run when `closing` is set end with an error."""
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_services(settings, metrics) as services:
+        async with open_services(settings, metrics, closing) as services:
             app.state.services = services
             yield
 

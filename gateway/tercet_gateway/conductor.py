@@ -12,7 +12,7 @@ from typing import Literal, assert_never
 from tercet_wire.messages import TokenLogprob, Turn, Usage
 from tercet_wire.names import Stage, Tensor
 
-from tercet_gateway.errors import GatewayError, internal_error, timeout_error
+from tercet_gateway.errors import GatewayError, internal_error, timeout_error, unavailable_error
 from tercet_gateway.stages.blobs import Blob, Tensors, array_blob, flag_blob, json_blob, text_blob
 from tercet_gateway.stages.messages import Code2WavMessage, StageMessage, TalkerMessage, ThinkerMessage
 
@@ -46,7 +46,12 @@ class ClientLeft:
     why: Literal["gone", "slow"]
 
 
-Event = StageMessage | StageEnded | StageFailed | TimedOut | ClientLeft
+@dataclass(frozen=True, slots=True)
+class ShutDown:
+    """The gateway stops, and has waited for its turns as long as it may."""
+
+
+Event = StageMessage | StageEnded | StageFailed | TimedOut | ClientLeft | ShutDown
 
 # --- what the turn wants done ------------------------------------------------------------------
 
@@ -161,6 +166,8 @@ class Conductor:
                 self._fail(timeout_error(f"{event.phase} timeout with {sorted(self._running)} running"))
             case ClientLeft():
                 self._close(State.ABANDONED, Abandoned(event.why))
+            case ShutDown():
+                self._fail(unavailable_error("the gateway is shutting down"))
             case _:
                 assert_never(event)
 

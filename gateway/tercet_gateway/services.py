@@ -3,6 +3,7 @@
 Opened once by the app's lifespan, kept on `app.state.services`, read by the routes.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -23,7 +24,7 @@ from tercet_gateway.transcripts import Transcripts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """`parsers`: threads for bodies too large to parse on the loop."""
+    """`parsers`: threads for bodies too large to parse on the loop. `closing`: turns are to end now."""
 
     settings: Settings
     metrics: Metrics
@@ -33,10 +34,13 @@ class Services:
     media: MediaReader
     catalog: Catalog
     parsers: ThreadPoolExecutor
+    closing: asyncio.Event
 
 
 @asynccontextmanager
-async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[Services]:
+async def open_services(
+    settings: Settings, metrics: Metrics, closing: asyncio.Event
+) -> AsyncIterator[Services]:
     async with AsyncExitStack() as stack:
         admission = Admission(settings.limits)
         metrics.in_flight.set_function(lambda: admission.in_flight)
@@ -52,6 +56,7 @@ async def open_services(settings: Settings, metrics: Metrics) -> AsyncIterator[S
             media=await stack.enter_async_context(MediaReader(settings.media)),
             catalog=await stack.enter_async_context(_open_catalog(settings, metrics)),
             parsers=stack.enter_context(ThreadPoolExecutor(2, thread_name_prefix="parse")),
+            closing=closing,
         )
 
 

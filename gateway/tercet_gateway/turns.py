@@ -26,6 +26,7 @@ from tercet_gateway.conductor import (
     Outcome,
     Outgoing,
     PcmDelta,
+    ShutDown,
     StageFailed,
     TextDelta,
     TimedOut,
@@ -52,7 +53,10 @@ class Observer(StageObserver, Protocol):
 
 
 class TurnRun:
-    """`client_left` returns when the client has gone, `hold` is for outboxes; `run` may be called once."""
+    """`client_left` returns when the client has gone, `closing` is set when the gateway waits no longer.
+
+    `hold` is for outboxes. `run` may be called once.
+    """
 
     def __init__(
         self,
@@ -61,6 +65,7 @@ class TurnRun:
         *,
         stages: Stages,
         client_left: Callable[[], Awaitable[None]],
+        closing: asyncio.Event,
         timeouts: Timeouts,
         observer: Observer,
         hold: Callable[[int], bool],
@@ -69,6 +74,7 @@ class TurnRun:
         self._conductor = conductor
         self._stages = stages
         self._client_left = client_left
+        self._closing = closing
         self._timeouts = timeouts
         self._observer = observer
         self._hold = hold
@@ -78,10 +84,11 @@ class TurnRun:
 
     async def run(self, listener: Listener) -> Outcome:
         async with Tasks() as tasks:
-            watcher = tasks.create_task(self._watch_client())
+            watchers = [tasks.create_task(self._watch_client()), tasks.create_task(self._watch_closing())]
             outcome = await self._conduct(tasks, listener)
             ended_s = time.monotonic()
-            watcher.cancel()
+            for watcher in watchers:
+                watcher.cancel()
         if isinstance(outcome, Failed):
             error = outcome.error
             log_event(_log, "turn_failed", turn=self._turn_id, status=error.status, detail=error.detail)
@@ -152,3 +159,7 @@ class TurnRun:
     async def _watch_client(self) -> None:
         await self._client_left()
         await self._inbox.put(ClientLeft("gone"))
+
+    async def _watch_closing(self) -> None:
+        await self._closing.wait()
+        await self._inbox.put(ShutDown())

@@ -18,7 +18,15 @@ def members(launcher: int) -> list[psutil.Process]:
 
 
 def tritons(launcher: int) -> list[psutil.Process]:
-    return [each for each in members(launcher) if each.name() == "tritonserver"]
+    return [each for each in members(launcher) if Path(_read_words(each)[0]).name == "tritonserver"]
+
+
+def _read_words(process: psutil.Process) -> list[str]:
+    """Its command line; of one that has ended meanwhile, a blank."""
+    try:
+        return process.cmdline() or [""]
+    except psutil.NoSuchProcess:
+        return [""]
 
 
 def find_server(served: Served, stage: str) -> psutil.Process:
@@ -30,7 +38,7 @@ def find_server(served: Served, stage: str) -> psutil.Process:
 def find_servers(served: Served, stage: str) -> list[psutil.Process]:
     """All that host it."""
     ports = {f"--grpc-port={address.rpartition(':')[2]}" for address in served.triton[stage]}
-    return [each for each in tritons(served.process.pid) if ports & {*each.cmdline()}]
+    return [each for each in tritons(served.process.pid) if ports & {*_read_words(each)}]
 
 
 def find_serving(served: Served, stage: str) -> list[psutil.Process]:
@@ -41,7 +49,7 @@ def find_serving(served: Served, stage: str) -> list[psutil.Process]:
 def _is_ready(server: psutil.Process, stage: str) -> bool:
     try:
         return httpx.get(f"http://127.0.0.1:{_read_port(server, 'http')}/v2/models/{stage}/ready").is_success
-    except httpx.TransportError:
+    except (httpx.TransportError, psutil.NoSuchProcess):
         return False
 
 

@@ -13,6 +13,7 @@ from openai import AsyncOpenAI
 from tercet_gateway.app import create_app
 from tercet_gateway.connections import BoundedHttp
 from tercet_gateway.metrics import Metrics
+from tercet_gateway.serving import LAST_WORDS_S, DrainingServer
 from tercet_gateway.settings import Deployment, Endpoints, Limits, Settings, Timeouts
 
 from tests.gateway.fake_triton import FakeTriton, serve_fake_triton
@@ -40,7 +41,7 @@ def build_settings(
     return Settings(
         deployments=(Deployment(model=MODEL, endpoints=everywhere),),
         limits=limits or Limits(),
-        timeouts=timeouts or Timeouts(connect_s=1, heartbeat_s=30),
+        timeouts=timeouts or Timeouts(connect_s=1, heartbeat_s=30, drain_s=0),
     )
 
 
@@ -48,17 +49,17 @@ def build_settings(
 async def serve_gateway(
     settings: Settings, *, http: type[BoundedHttp] = BoundedHttp
 ) -> AsyncIterator[Gateway]:
-    metrics = Metrics()
+    metrics, closing = Metrics(), asyncio.Event()
     config = uvicorn.Config(
-        create_app(settings, metrics),
+        create_app(settings, metrics, closing),
         http=http,
         log_config=None,
         access_log=False,
         lifespan="on",
-        timeout_graceful_shutdown=1,
+        timeout_graceful_shutdown=settings.timeouts.drain_s + LAST_WORDS_S,
     )
     config.load()
-    server = uvicorn.Server(config)
+    server = DrainingServer(config, closing, settings.timeouts.drain_s)
     server.lifespan = config.lifespan_class(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

@@ -101,6 +101,7 @@ async def _prepare(
             Conductor(turn_id, turn, pixels=conversation.pixels, samples=conversation.samples),
             stages=served.pool.pin(),
             client_left=client.leave,
+            closing=services.closing,
             timeouts=services.settings.timeouts,
             observer=meter,
             hold=place.enter_context(services.replay_memory.open_turn()),
