@@ -3,8 +3,9 @@
 # (Triton from the nvidia-pytriton wheel). hack/images.sh builds them.
 #
 # An image is its base, a layer with the locked packages and a thin one with Tercet, so that a change of the
-# code moves kilobytes. Each must load its program before it is an image. Nothing runs as root or writes outside
-# /tmp, /dev/shm and the model cache.
+# code moves kilobytes. Each must load its program before it is an image: as root, for that leaves bytecode of
+# what was imported, which the public Python images lack for the standard library. Nothing runs as root or writes
+# outside /tmp, /dev/shm and the model cache.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 ARG TRITON_IMAGE=nvcr.io/nvidia/tritonserver:26.04-py3
 
@@ -18,6 +19,8 @@ ENV PIP_CERT=/etc/ssl/certs/ca-certificates.crt \
     UV_COMPILE_BYTECODE=1 \
     UV_LINK_MODE=copy \
     PYTHON=/opt/tercet/venv/bin/python
+RUN apt-get update -qq \
+    && apt-get install -y -qq --no-install-recommends binutils >/dev/null
 RUN python3 -m venv /opt/uv \
     && /opt/uv/bin/pip install --quiet --no-cache-dir uv==0.13.9 \
     && ln -s /opt/uv/bin/uv /usr/local/bin/uv \
@@ -28,11 +31,15 @@ FROM builder AS operator-packages
 COPY requirements/operator.txt requirements.txt
 RUN --mount=type=cache,target=/root/.cache/uv \
     uv pip install --quiet --python "$PYTHON" --require-hashes --requirements requirements.txt
+COPY images/slim.sh ./
+RUN ./slim.sh /opt/tercet/venv/lib/python3.11/site-packages
 
 FROM builder AS gateway-packages
 COPY requirements/gateway.txt requirements.txt
 RUN --mount=type=cache,target=/root/.cache/uv \
     uv pip install --quiet --python "$PYTHON" --require-hashes --requirements requirements.txt
+COPY images/slim.sh ./
+RUN ./slim.sh /opt/tercet/venv/lib/python3.11/site-packages
 
 FROM builder AS engine-cpu-packages
 RUN apt-get update -qq \
@@ -82,15 +89,16 @@ ENV PATH=/opt/tercet/venv/bin:$PATH \
 FROM runtime AS operator
 COPY --from=operator-packages /opt/tercet/venv /opt/tercet/venv
 COPY --from=product /opt/tercet/venv /opt/tercet/venv
-USER 10001:10001
 RUN python3 -c "import tercet_operator.__main__, tercet_operator.handlers"
+USER 10001:10001
 ENTRYPOINT ["python3", "-m", "tercet_operator"]
 
 FROM runtime AS gateway
 COPY --from=gateway-packages /opt/tercet/venv /opt/tercet/venv
 COPY --from=product /opt/tercet/venv /opt/tercet/venv
+RUN --mount=type=bind,target=/mnt \
+    python3 -c "import tercet_gateway.__main__" && cd /mnt && python3 -m tests.gateway.check_media
 USER 10001:10001
-RUN python3 -c "import tercet_gateway.serving"
 EXPOSE 8000 9400
 HEALTHCHECK CMD ["python3", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/healthz')"]
 ENTRYPOINT ["python3", "-m", "tercet_gateway"]
@@ -116,6 +124,8 @@ COPY model_repo/thinker /opt/tercet/models/thinker/thinker
 COPY model_repo/talker /opt/tercet/models/talker/talker
 COPY model_repo/code2wav /opt/tercet/models/code2wav/code2wav
 COPY --from=product /opt/tercet/venv /opt/tercet/venv
+# A volume takes the folder's owner where it is mounted for the first time.
+RUN install --directory --owner 10001 --group 10001 "$TERCET_CACHE"
 USER 10001:10001
 RUN tercet --help >/dev/null && python3 -c "import tercet_engine.thinker, tercet_engine.talker, tercet_engine.code2wav.stage"
 EXPOSE 8100 8101 8102
@@ -143,6 +153,8 @@ COPY model_repo/thinker /opt/tercet/models/thinker/thinker
 COPY model_repo/talker /opt/tercet/models/talker/talker
 COPY model_repo/code2wav /opt/tercet/models/code2wav/code2wav
 COPY --from=engine-product /opt/tercet/venv /opt/tercet/venv
+# A volume takes the folder's owner where it is mounted for the first time.
+RUN install --directory --owner 10001 --group 10001 "$TERCET_CACHE"
 USER 10001:10001
 RUN tercet --help >/dev/null && python3 -c "import tercet_engine.thinker, tercet_engine.talker, tercet_engine.code2wav.stage"
 EXPOSE 8100 8101 8102
