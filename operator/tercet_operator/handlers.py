@@ -6,6 +6,7 @@ write to the objects, or cost time with their number. Called by `work`.
 
 import asyncio
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -36,7 +37,7 @@ def register(
         child = dict(event["object"])
         key = store.remove(child) if event["type"] == "DELETED" else store.put(child)
         if key is not None:
-            queue.add(key)
+            queue.add(key, urgent=is_unseen(child))
 
     async def hear_lease(**_: Any) -> None:
         metrics.note_heard()
@@ -48,6 +49,14 @@ def register(
     group, version, plural = _locate("Lease")
     kopf.on.event(group=group, version=version, plural=plural, registry=registry)(hear_lease)
     return registry
+
+
+def is_unseen(changed: Mapping[str, Any]) -> bool:
+    """A deployment that was made or edited, and not looked at since."""
+    if changed["kind"] != KIND:
+        return False
+    seen = (changed.get("status") or {}).get("observedGeneration")
+    return bool(seen != changed["metadata"]["generation"])
 
 
 def log_in(**given: Any) -> kopf.ConnectionInfo | None:

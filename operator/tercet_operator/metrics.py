@@ -27,7 +27,7 @@ SILENCE_S: Final = 180.0
 """Without a watch event for so long the watches are taken for dead: the operator's own lease, which is
 watched too, changes every few seconds."""
 STUCK_S: Final = 120.0
-"""A queue whose head waits longer has no workers left."""
+"""A queue from which nothing is taken for so long has no workers left."""
 _PREFIX: Final = "tercet_operator_"
 _BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -88,8 +88,8 @@ class Metrics:
 
     def find_fault(self) -> str | None:
         """Why this process should be started anew; None: it is well. A replica that waits is well."""
-        if self._queue.lag_s > STUCK_S:
-            return f"a deployment has waited for {self._queue.lag_s:.0f} s"
+        if self._queue.idle_s > STUCK_S:
+            return f"deployments wait, and for {self._queue.idle_s:.0f} s none was looked at"
         if self._leads and self._silence_s() > SILENCE_S:
             return f"no watch has said anything for {self._silence_s():.0f} s"
         return None

@@ -3,6 +3,9 @@
 A key that is added while it waits is not added again; one that is added while it is worked on waits until
 that is done, so no two workers ever hold the same key. A key that failed comes back later and later, and news
 does not bring it back sooner. Waiting keys are bounded by the number of deployments.
+
+There are two lines: what somebody asked for, and what merely happened. A thousand new deployments get their
+children before the many changes in the first of these are looked at, one by one, on the way.
 """
 
 import asyncio
@@ -15,6 +18,8 @@ Key = TypeVar("Key")
 
 FIRST_RETRY_S: Final = 0.25
 LONGEST_RETRY_S: Final = 15.0
+IN_A_ROW: Final = 16
+"""Urgent keys that are taken before one that is not, so that none waits for ever."""
 
 
 class WorkQueue(Generic[Key]):
@@ -22,28 +27,42 @@ class WorkQueue(Generic[Key]):
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._waiting: dict[Key, float] = {}  # since when; in order
+        self._urgent: dict[Key, float] = {}  # since when; in order
+        self._waiting: dict[Key, float] = {}
+        self._in_a_row = 0
         self._working: set[Key] = set()
-        self._again: set[Key] = set()
+        self._again: dict[Key, bool] = {}  # whether that is urgent
         self._failures: dict[Key, int] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._news = asyncio.Event()
+        self._taken_at = clock()
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._urgent) + len(self._waiting)
 
     @property
     def lag_s(self) -> float:
         """How long the key that waits longest has waited."""
-        return self._clock() - next(iter(self._waiting.values())) if self._waiting else 0.0
+        first = [next(iter(line.values())) for line in (self._urgent, self._waiting) if line]
+        return self._clock() - min(first) if first else 0.0
 
-    def add(self, key: Key) -> None:
+    @property
+    def idle_s(self) -> float:
+        """For how long keys have waited and none was taken."""
+        return min(self.lag_s, self._clock() - self._taken_at)
+
+    def add(self, key: Key, *, urgent: bool = False) -> None:
+        """An urgent key is taken before those that are not."""
         if key in self._working:
-            self._again.add(key)
+            self._again[key] = urgent or self._again.get(key, False)
             return
         if key in self._failures and key in self._timers:
             return
-        self._waiting.setdefault(key, self._clock())
+        if urgent:
+            self._waiting.pop(key, None)
+            self._urgent.setdefault(key, self._clock())
+        elif key not in self._urgent:
+            self._waiting.setdefault(key, self._clock())
         self._news.set()
 
     def add_later(self, key: Key, delay_s: float) -> None:
@@ -58,13 +77,22 @@ class WorkQueue(Generic[Key]):
 
     async def take(self) -> Key:
         """Wait for a key; `done` or `failed` must follow."""
-        while not self._waiting:
+        while not len(self):
             self._news.clear()
             await self._news.wait()
-        key = next(iter(self._waiting))
-        del self._waiting[key]
+        line = self._choose_line()
+        key = next(iter(line))
+        del line[key]
         self._working.add(key)
+        self._taken_at = self._clock()
         return key
+
+    def _choose_line(self) -> dict[Key, float]:
+        if self._urgent and not (self._waiting and self._in_a_row >= IN_A_ROW):
+            self._in_a_row += 1
+            return self._urgent
+        self._in_a_row = 0
+        return self._waiting
 
     def done(self, key: Key) -> None:
         self._failures.pop(key, None)
@@ -76,7 +104,7 @@ class WorkQueue(Generic[Key]):
         self._failures[key] = failures + 1
         delay_s: float = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2**failures)
         delay_s *= random.uniform(0.5, 1.0)  # noqa: S311  # spreads those that failed together
-        self._again.discard(key)
+        self._again.pop(key, None)
         self._release(key)
         self.add_later(key, delay_s)
         return delay_s
@@ -88,5 +116,4 @@ class WorkQueue(Generic[Key]):
     def _release(self, key: Key) -> None:
         self._working.discard(key)
         if key in self._again:
-            self._again.discard(key)
-            self.add(key)
+            self.add(key, urgent=self._again.pop(key))

@@ -75,7 +75,7 @@ class Reconciler:
             self.store.put(await self._write(manifest))
         for scale in todo.scale:
             await self.cluster.scale(namespace, scale.name, scale.replicas)
-        children = self.store.get(key).children
+        children = self.store.get(key).children if todo.delete else {}
         for kind, name in todo.delete:
             if child := children.get((kind, name)):
                 await self.cluster.delete(kind, namespace, name, child["metadata"]["uid"])

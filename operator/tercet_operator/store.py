@@ -1,10 +1,12 @@
 """What the API server last told us, by deployment: filled by watches and lists, read by `reconcile`.
 
-A plain dict in place of kopf's indexes, which cost time quadratic in the number of objects. Of pods only what
-`observed` looks at is kept. Knows neither kopf nor the client.
+A plain dict in place of kopf's indexes, which cost time quadratic in the number of objects. Objects are kept
+as JSON, which takes a fraction of their memory as dicts, and are read when their deployment is looked at; of
+pods there is only what `observed` asks for. Knows neither kopf nor the client.
 """
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -18,31 +20,64 @@ _POD_METADATA: Final = ("name", "namespace", "uid", "labels", "resourceVersion",
 _POD_STATUS: Final = ("phase", "conditions", "containerStatuses", "initContainerStatuses")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """A deployment and its children. The deployment is None while only children are known."""
 
     resource: Manifest | None = None
-    children: dict[tuple[str, str], Manifest] = field(default_factory=dict)
+    children: Mapping[tuple[str, str], Manifest] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """An object as it was last seen."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+    version: int
+    document: bytes
+
+    def read(self) -> Manifest:
+        document: Manifest = json.loads(self.document)
+        return document
+
+    def is_same(self, other: Manifest) -> bool:
+        return bool(self.uid == other["metadata"].get("uid"))
+
+    def is_newer(self, other: Manifest) -> bool:
+        """Versions of one object are numbers that grow; those of its namesake before it say nothing."""
+        return self.is_same(other) and self.version >= int(other["metadata"]["resourceVersion"])
+
+
+@dataclass(slots=True)
+class _Family:
+    resource: _Known | None = None
+    children: dict[tuple[str, str], _Known] = field(default_factory=dict)
 
 
 class Store:
     def __init__(self) -> None:
-        self._entries: dict[Key, Entry] = {}
+        self._families: dict[Key, _Family] = {}
         self._homes: dict[tuple[str, str, str], Key] = {}
         """Whose children they are known as, by kind, namespace and name: labels can be changed by hand."""
 
     def __len__(self) -> int:
-        return sum(entry.resource is not None for entry in self._entries.values())
+        return sum(family.resource is not None for family in self._families.values())
 
     def keys(self) -> list[Key]:
-        return list(self._entries)
+        return list(self._families)
 
-    def resources(self) -> list[Manifest]:
-        return [entry.resource for entry in self._entries.values() if entry.resource is not None]
+    def resources(self) -> Iterator[Manifest]:
+        return (family.resource.read() for family in self._families.values() if family.resource is not None)
 
     def get(self, key: Key) -> Entry:
-        return self._entries.get(key, Entry())
+        family = self._families.get(key, _Family())
+        return Entry(
+            resource=None if family.resource is None else family.resource.read(),
+            children={place: known.read() for place, known in family.children.items()},
+        )
 
     def put(self, child: Manifest) -> Key | None:
         """The deployment for which this is news; None if it is nobody's, or older than what is known.
@@ -52,42 +87,43 @@ class Store:
         if child["kind"] == KIND:
             return self._put_resource(child)
         key, home = find_key(child), self._find_home(child)
-        if home is None or _is_older(child, self.get(home).children.get(_place(child))):
+        if home is None or ((known := self._find(home, child)) and known.is_newer(child)):
             return None
         if home != key:
             self._drop(home, child)
         if key is not None:
-            self._entries.setdefault(key, Entry()).children[_place(child)] = _trim(child)
+            self._families.setdefault(key, _Family()).children[_place(child)] = _keep(child)
             self._homes[child["kind"], *_identify(child)] = key
         return home
 
     def _put_resource(self, resource: Manifest) -> Key | None:
         key = _identify(resource)
-        entry = self._entries.setdefault(key, Entry())
-        if _is_older(resource, entry.resource):
+        family = self._families.setdefault(key, _Family())
+        if family.resource is not None and family.resource.is_newer(resource):
             return None
-        entry.resource = _trim(resource)
+        family.resource = _keep(resource)
         return key
 
     def remove(self, child: Manifest) -> Key | None:
         """The deployment that it belonged to. A namesake that came after it stays."""
         key = self._find_home(child)
-        if key is None or (entry := self._entries.get(key)) is None:
-            return key
-        known = entry.resource if child["kind"] == KIND else entry.children.get(_place(child))
-        if _is_same(child, known):
+        if key is not None and (known := self._find(key, child)) and known.is_same(child):
             self._drop(key, child)
         return key
 
+    def _find(self, key: Key, child: Manifest) -> _Known | None:
+        family = self._families.get(key, _Family())
+        return family.resource if child["kind"] == KIND else family.children.get(_place(child))
+
     def _drop(self, key: Key, child: Manifest) -> None:
-        entry = self._entries[key]
+        family = self._families[key]
         if child["kind"] == KIND:
-            entry.resource = None
+            family.resource = None
         else:
-            entry.children.pop(_place(child), None)
+            family.children.pop(_place(child), None)
             self._homes.pop((child["kind"], *_identify(child)), None)
-        if entry.resource is None and not entry.children:
-            del self._entries[key]
+        if family.resource is None and not family.children:
+            del self._families[key]
 
     def _find_home(self, child: Manifest) -> Key | None:
         """Where it is known, else where its label says."""
@@ -100,24 +136,19 @@ class Store:
         """
         listed = {_identify(item): item for item in items}
         gone = [
-            known
+            known.read()
             for known in self._of_kind(kind)
-            if namespace in {None, known["metadata"]["namespace"]}
-            and _identify(known) not in listed
-            and int(known["metadata"]["resourceVersion"]) <= version
+            if namespace in {None, known.namespace}
+            and (known.namespace, known.name) not in listed
+            and known.version <= version
         ]
         changed = {self.remove(item) for item in gone} | {self.put(item) for item in listed.values()}
         return {key for key in changed if key is not None}
 
-    def _of_kind(self, kind: str) -> list[Manifest]:
-        if kind == KIND:
-            return self.resources()
-        return [
-            child
-            for entry in self._entries.values()
-            for (its_kind, _), child in entry.children.items()
-            if its_kind == kind
-        ]
+    def _of_kind(self, kind: str) -> Iterator[_Known]:
+        for family in self._families.values():
+            everything = [*family.children.values(), *([family.resource] if family.resource else [])]
+            yield from (known for known in everything if known.kind == kind)
 
 
 def find_key(child: Manifest) -> Key | None:
@@ -134,15 +165,16 @@ def _identify(child: Manifest) -> tuple[str, str]:
     return (child["metadata"]["namespace"], child["metadata"]["name"])
 
 
-def _is_same(child: Manifest, known: Manifest | None) -> bool:
-    return known is not None and child["metadata"].get("uid") == known["metadata"].get("uid")
-
-
-def _is_older(child: Manifest, known: Manifest | None) -> bool:
-    """Versions of one object are numbers that grow; those of its namesake before it say nothing."""
-    if known is None or not _is_same(child, known):
-        return False
-    return int(child["metadata"]["resourceVersion"]) <= int(known["metadata"]["resourceVersion"])
+def _keep(child: Manifest) -> _Known:
+    namespace, name = _identify(child)
+    return _Known(
+        kind=child["kind"],
+        namespace=namespace,
+        name=name,
+        uid=child["metadata"].get("uid", ""),
+        version=int(child["metadata"]["resourceVersion"]),
+        document=json.dumps(_trim(child), separators=(",", ":")).encode(),
+    )
 
 
 def _trim(child: Manifest) -> Manifest:

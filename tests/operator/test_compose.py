@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import yaml
-from hack.compose_settings import PROFILES, ROOT, Profile, build_files
 from tercet_operator.resources.pods import USER_ID
 from tercet_operator.resources.quantities import parse_bytes
 from tercet_wire.names import DEFAULT_SETTINGS_DIR
 
+from hack.compose_settings import PROFILES, ROOT, Profile, build_files
 from tests.operator.compose_file import parse_size, read_services
 
 SERVICES = read_services()
@@ -37,7 +37,7 @@ def test_the_settings_are_those_of_pods(profile: Profile) -> None:
 
 @by_profile
 def test_the_model_is_fetched_as_a_pod_fetches_it(profile: Profile) -> None:
-    """Same image, same words, so the server finds it where its settings say; variables only come from the shell."""
+    """Same image and words, so that the server finds it; variables without a value come from the shell."""
     (fetch,) = pod_of(profile)["initContainers"]
     service = SERVICES[f"fetch-{profile.name}"]
     given = {name: value for name, value in service["environment"].items() if value is not None}

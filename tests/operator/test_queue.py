@@ -5,7 +5,7 @@ import random
 from collections import Counter
 
 import pytest
-from tercet_operator.queue import FIRST_RETRY_S, LONGEST_RETRY_S, WorkQueue
+from tercet_operator.queue import FIRST_RETRY_S, IN_A_ROW, LONGEST_RETRY_S, WorkQueue
 
 from tests.operator.fake_time import run_in_fake_time
 
@@ -21,6 +21,53 @@ def test_a_key_that_waits_is_not_added_again() -> None:
         return [await queue.take() for _ in range(3)]
 
     assert run_in_fake_time(work()) == ["a", "b", "c"]
+
+
+def test_urgent_keys_come_first() -> None:
+    """One that waited already moves up, one that is urgent stays so."""
+
+    async def work() -> list[str]:
+        queue = WorkQueue[str]()
+        for key in ("a", "b", "c"):
+            queue.add(key)
+        queue.add("c", urgent=True)
+        queue.add("d", urgent=True)
+        queue.add("c")
+        assert len(queue) == 4
+        return [await queue.take() for _ in range(4)]
+
+    assert run_in_fake_time(work()) == ["c", "d", "a", "b"]
+
+
+def test_urgent_news_about_a_key_at_work_stay_urgent() -> None:
+    """Whatever else is heard of it until it is done."""
+
+    async def work() -> list[str]:
+        queue = WorkQueue[str]()
+        queue.add("a")
+        await queue.take()
+        queue.add("b")
+        queue.add("a", urgent=True)
+        queue.add("a")
+        queue.done("a")
+        return [await queue.take() for _ in range(2)]
+
+    assert run_in_fake_time(work()) == ["a", "b"]
+
+
+def test_urgent_keys_do_not_hold_up_the_others_for_ever() -> None:
+    """Every so many, one that is not urgent is taken."""
+
+    async def work() -> list[int]:
+        queue = WorkQueue[int]()
+        queue.add(-1)
+        queue.add(-2)
+        for key in range(3 * IN_A_ROW):
+            queue.add(key, urgent=True)
+        taken = [await queue.take() for _ in range(len(queue))]
+        return [taken.index(key) for key in (-1, -2)]
+
+    assert run_in_fake_time(work()) == [IN_A_ROW, 2 * IN_A_ROW + 1]
 
 
 def test_news_about_a_key_at_work_wait_until_it_is_done() -> None:
@@ -156,6 +203,25 @@ def test_lag_is_the_wait_of_the_first() -> None:
     assert run_in_fake_time(work()) == pytest.approx([0.0, 3.0, 2.0])
 
 
+def test_a_queue_is_idle_only_while_keys_wait_and_none_is_taken() -> None:
+    """A long line that moves is not."""
+
+    async def work() -> list[float]:
+        queue = WorkQueue[str](clock=asyncio.get_running_loop().time)
+        await asyncio.sleep(50)
+        idle = [queue.idle_s]
+        for key in "abc":
+            queue.add(key)
+        await asyncio.sleep(4)
+        idle.append(queue.idle_s)
+        await queue.take()
+        await asyncio.sleep(1)
+        idle.append(queue.idle_s)
+        return idle
+
+    assert run_in_fake_time(work()) == pytest.approx([0.0, 4.0, 1.0])
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_no_two_workers_have_the_same_key_and_no_news_are_lost(seed: int) -> None:
     """Eight workers, five keys, failures: after the last news each key is looked at once more."""
@@ -185,7 +251,7 @@ def test_no_two_workers_have_the_same_key_and_no_news_are_lost(seed: int) -> Non
         for _ in range(300):
             key = chance.randrange(5)
             news[key] += 1
-            queue.add(key)
+            queue.add(key, urgent=chance.random() < 0.5)
             await asyncio.sleep(chance.random() / 10)
         await asyncio.sleep(600)
         assert seen == news

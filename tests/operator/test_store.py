@@ -50,7 +50,7 @@ def test_an_older_deployment_is_ignored() -> None:
     """The watch may be behind what a write has answered."""
     store = fill(build_resource(version=9))
     assert store.put(build_resource(version=8)) is None
-    assert store.resources()[0]["metadata"]["resourceVersion"] == "9"
+    assert [each["metadata"]["resourceVersion"] for each in store.resources()] == ["9"]
 
 
 def test_what_is_deleted_is_forgotten() -> None:
