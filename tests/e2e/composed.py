@@ -1,6 +1,6 @@
 """compose.yaml's services as plain processes: their own commands, environment, settings and health checks.
 
-What a container would bring is put in their place: the folders of its image, the volume, and addresses and free
+What a container would bring is put in their place: the folders of its image, the volume, addresses and free
 ports of this machine. Nothing else of a service's words is changed.
 """
 
