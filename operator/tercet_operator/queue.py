@@ -18,6 +18,8 @@ Key = TypeVar("Key")
 
 FIRST_RETRY_S: Final = 0.25
 LONGEST_RETRY_S: Final = 15.0
+SETTLE_S: Final = 0.3
+"""After news, for what comes with them: a server that starts changes its objects many times in a moment."""
 IN_A_ROW: Final = 16
 """Urgent keys that are taken before one that is not, so that none waits for ever."""
 
@@ -55,25 +57,21 @@ class WorkQueue(Generic[Key]):
         """An urgent key is taken before those that are not."""
         if key in self._working:
             self._again[key] = urgent or self._again.get(key, False)
-            return
-        if key in self._failures and key in self._timers:
-            return
+        elif key not in self._failures or key not in self._timers:
+            self._put(key, urgent=urgent)
+
+    def add_soon(self, key: Key) -> None:
+        """In a moment; what else is heard of it until then is looked at as well."""
+        if key not in self._timers:
+            self._timers[key] = asyncio.get_running_loop().call_later(SETTLE_S, self._ring, key)
+
+    def _put(self, key: Key, *, urgent: bool) -> None:
         if urgent:
             self._waiting.pop(key, None)
             self._urgent.setdefault(key, self._clock())
         elif key not in self._urgent:
             self._waiting.setdefault(key, self._clock())
         self._news.set()
-
-    def add_later(self, key: Key, delay_s: float) -> None:
-        """The earliest of several counts."""
-        loop = asyncio.get_running_loop()
-        known = self._timers.get(key)
-        if known is not None:
-            if known.when() <= loop.time() + delay_s:
-                return
-            known.cancel()
-        self._timers[key] = loop.call_later(delay_s, self._ring, key)
 
     async def take(self) -> Key:
         """Wait for a key; `done` or `failed` must follow."""
@@ -106,7 +104,9 @@ class WorkQueue(Generic[Key]):
         delay_s *= random.uniform(0.5, 1.0)  # noqa: S311  # spreads those that failed together
         self._again.pop(key, None)
         self._release(key)
-        self.add_later(key, delay_s)
+        if key in self._timers:
+            self._timers.pop(key).cancel()
+        self._timers[key] = asyncio.get_running_loop().call_later(delay_s, self._ring, key)
         return delay_s
 
     def _ring(self, key: Key) -> None:

@@ -5,7 +5,7 @@ import random
 from collections import Counter
 
 import pytest
-from tercet_operator.queue import FIRST_RETRY_S, IN_A_ROW, LONGEST_RETRY_S, WorkQueue
+from tercet_operator.queue import FIRST_RETRY_S, IN_A_ROW, LONGEST_RETRY_S, SETTLE_S, WorkQueue
 
 from tests.operator.fake_time import run_in_fake_time
 
@@ -163,25 +163,40 @@ def test_what_succeeds_is_forgiven() -> None:
     assert run_in_fake_time(work()) <= FIRST_RETRY_S
 
 
-def test_of_several_later_times_the_earliest_counts() -> None:
-    """Whichever was asked for first."""
+def test_news_of_a_moment_are_one() -> None:
+    """They wait for each other, but not for those that come later."""
 
-    async def work() -> list[float]:
-        loop = asyncio.get_running_loop()
+    async def work() -> list[int]:
         queue = WorkQueue[str]()
-        rung = []
-        for delays in ((5.0, 2.0), (2.0, 5.0)):
-            started_at = loop.time()
-            for delay_s in delays:
-                queue.add_later("a", delay_s)
-            await queue.take()
-            queue.done("a")
-            rung.append(loop.time() - started_at)
-            await asyncio.sleep(10)
-            assert len(queue) == 0, "the later time came as well"
-        return rung
+        seen = []
+        for _ in range(10):
+            queue.add_soon("a")
+            await asyncio.sleep(SETTLE_S / 4)
+            if len(queue):
+                seen.append(await queue.take())
+                queue.done("a")
+        return [len(seen)]
 
-    assert run_in_fake_time(work()) == pytest.approx([2.0, 2.0])
+    assert run_in_fake_time(work()) == [2]
+
+
+def test_soon_does_not_bring_a_failed_key_back_sooner() -> None:
+    """Nor does one that was on its way when it failed."""
+
+    async def work() -> None:
+        queue = WorkQueue[str]()
+        queue.add("a")
+        for _ in range(6):
+            await queue.take()
+            queue.add_soon("a")
+            delay_s = queue.failed("a")
+            queue.add_soon("a")
+        await asyncio.sleep(delay_s - 0.01)
+        assert len(queue) == 0
+        await asyncio.sleep(0.02)
+        assert len(queue) == 1
+
+    run_in_fake_time(work())
 
 
 def test_lag_is_the_wait_of_the_first() -> None:
@@ -251,7 +266,10 @@ def test_no_two_workers_have_the_same_key_and_no_news_are_lost(seed: int) -> Non
         for _ in range(300):
             key = chance.randrange(5)
             news[key] += 1
-            queue.add(key, urgent=chance.random() < 0.5)
+            if chance.random() < 0.3:
+                queue.add_soon(key)
+            else:
+                queue.add(key, urgent=chance.random() < 0.5)
             await asyncio.sleep(chance.random() / 10)
         await asyncio.sleep(600)
         assert seen == news
