@@ -96,8 +96,8 @@ ENTRYPOINT ["python3", "-m", "tercet_operator"]
 FROM runtime AS gateway
 COPY --from=gateway-packages /opt/tercet/venv /opt/tercet/venv
 COPY --from=product /opt/tercet/venv /opt/tercet/venv
-RUN --mount=type=bind,target=/mnt \
-    python3 -c "import tercet_gateway.__main__" && cd /mnt && python3 -m tests.gateway.check_media
+RUN --mount=type=bind,target=/context \
+    python3 -c "import tercet_gateway.__main__" && cd /context && SVT_LOG=1 python3 -m tests.gateway.check_media
 USER 10001:10001
 EXPOSE 8000 9400
 HEALTHCHECK CMD ["python3", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/healthz')"]

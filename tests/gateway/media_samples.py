@@ -80,16 +80,18 @@ def video(
     sound_s: float | None = None,
     container: str = "mp4",
     codecs: tuple[str, str] = ("libx264", "aac"),
+    options: dict[str, str] | None = None,
 ) -> bytes:
     """Frames that grow brighter from black to white, the middle one shown `freeze_s` longer.
 
-    `sound_s`: as many seconds of a tone; None: no sound track.
+    `sound_s`: as many seconds of a tone; None: no sound track. `options` are the picture codec's.
     """
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
         pictures = output.add_stream(codecs[0], rate=fps)
         pictures.width, pictures.height = size
         pictures.pix_fmt = "yuv420p"
+        pictures.options = options or {}
         sound = output.add_stream(codecs[1], rate=48_000, layout="mono") if sound_s is not None else None
         for index, frame in enumerate(frames := _frames(round(seconds * fps), size, left_black)):
             frame.pts = index + (round(freeze_s * fps) if index >= len(frames) // 2 else 0)
