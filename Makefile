@@ -4,7 +4,7 @@ BIN := .venv/bin
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test e2e lint type bench soak lock clean
+.PHONY: help install run test e2e lint type bench soak lock release clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ soak: install ## Hundreds of turns in a row: memory, KV blocks, processes
 
 lock: ## Write requirements/*.txt anew from pyproject.toml
 	hack/lock.sh $(BIN)/uv
+
+release: install ## Wheel, sdist, chart, images, SBOMs and their sums in dist/ (RELEASE=--no-images leaves images out)
+	hack/release.sh $(RELEASE)
 
 clean: ## Remove the environment and all caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist bench/results
