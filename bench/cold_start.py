@@ -14,7 +14,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from http.client import HTTPConnection
@@ -64,7 +64,7 @@ class Program:
     name: str
     place: Place
     words: tuple[str, ...]
-    variables: Mapping[str, str]
+    variables: dict[str, str]
     port: int
     path: str
 
@@ -100,7 +100,9 @@ def measure(program: Program, runs: int, log: Path) -> Outcome:
 def start_once(program: Program, log: Path) -> Start:
     began = time.monotonic()
     command: list[str | Path] = [*program.place.python, "-m", *program.words]
-    with run_program(command, log, **program.variables) as process:
+    # Set or not where this runs: the first start leaves bytecode, as everywhere.
+    variables = {"PYTHONDONTWRITEBYTECODE": ""} | program.variables
+    with run_program(command, log, **variables) as process:
         while not is_ready(program):
             if process.poll() is not None or time.monotonic() - began > PATIENCE_S:
                 raise RuntimeError(f"{program.name} does not start:\n{log.read_text()}")
