@@ -101,9 +101,9 @@ def _list_weights(models: Sequence[Model]) -> Rows:
     for model in models:
         for stage in Stage:
             count = model.values.on_device[stage]
-            served = "-" if stage is Stage.CODE2WAV else _gib(count * HALF)
-            smaller = "-" if stage is Stage.CODE2WAV else _gib(_quantised_bytes(model.values, stage))
-            yield (model.name, stage, f"{count / 1e6:,.0f} M", served, _gib(count * FULL), smaller)
+            served = "-" if stage is Stage.CODE2WAV else format_gib(count * HALF)
+            smaller = "-" if stage is Stage.CODE2WAV else format_gib(_quantised_bytes(model.values, stage))
+            yield (model.name, stage, f"{count / 1e6:,.0f} M", served, format_gib(count * FULL), smaller)
 
 
 def _quantised_bytes(values: Values, stage: Stage) -> float:
@@ -134,7 +134,14 @@ def _list_totals(models: Sequence[Model]) -> Rows:
         for stage in Stage:
             weights, state = model.weight_bytes(stage), model.state_bytes(stage, TURNS)
             work = RUNTIME + WORKSPACE[stage]
-            yield (model.name, stage, _gib(weights), _gib(state), _gib(work), _gib(weights + state + work))
+            yield (
+                model.name,
+                stage,
+                format_gib(weights),
+                format_gib(state),
+                format_gib(work),
+                format_gib(weights + state + work),
+            )
 
 
 def _list_files(models: Sequence[Model]) -> Rows:
@@ -147,8 +154,8 @@ def _list_files(models: Sequence[Model]) -> Rows:
     )
     for model in models:
         values = model.values
-        joined = (_gib(values.fused[stage] * HALF) for stage in (Stage.THINKER, Stage.TALKER))
-        host = _gib(values.on_host[Stage.CODE2WAV] * FULL)
+        joined = (format_gib(values.fused[stage] * HALF) for stage in (Stage.THINKER, Stage.TALKER))
+        host = format_gib(values.on_host[Stage.CODE2WAV] * FULL)
         yield (model.name, f"{_file_bytes(values.in_files) / 1e9:.1f} GB", *joined, host)
 
 
@@ -157,14 +164,18 @@ def _file_bytes(counts: Mapping[Stage, int]) -> int:
     return sum(count * (FULL if stage is Stage.CODE2WAV else HALF) for stage, count in counts.items())
 
 
-def _gib(size: float) -> str:
+def format_gib(size: float) -> str:
     return f"{size / GIB:.1f} GiB"
 
 
 def _render(title: str, rows: Rows) -> str:
+    return f"**{title}**\n\n{render_table(rows)}"
+
+
+def render_table(rows: Rows) -> str:
+    """In Markdown; the first row is the head."""
     head, *body = rows
-    lines = (f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *body))
-    return "\n".join((f"**{title}**", "", *lines))
+    return "\n".join(f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *body))
 
 
 def read_models() -> tuple[Model, ...]:

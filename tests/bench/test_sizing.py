@@ -20,9 +20,11 @@ from tercet_wire.names import Stage
 from tercet_wire.settings import StageSettings
 
 from bench.architecture import Values, count_values
+from bench.layouts import EXAMPLES, FILES, render_layouts
 from bench.sizing import FULL, Model, past_bytes, read_models, render_tables
 
 PAGE = Path(__file__).parents[2] / "docs" / "sizing.md"
+LAYOUTS = PAGE.with_name("gpu-layouts.md")
 LOADERS: dict[Stage, Callable[[StageSettings], Any]] = {
     Stage.THINKER: load_thinker,
     Stage.TALKER: load_talker,
@@ -119,3 +121,14 @@ def test_the_page_shows_what_is_printed(models: tuple[Model, ...]) -> None:
     tables = re.split(r"\n\n(?=\*\*)", render_tables(models))
     assert len(tables) == 5
     assert [table for table in tables if table not in page] == []
+
+
+def test_the_layouts_show_what_is_printed(models: tuple[Model, ...]) -> None:
+    """As `python -m bench.layouts` prints it, and no example with GPUs is left out."""
+    assert render_layouts(FILES, {model.name: model for model in models}) in LAYOUTS.read_text()
+    on_gpus = {
+        path.name
+        for path in EXAMPLES.glob("*.yaml")
+        if "cuda:" in (text := path.read_text()) or "/gpu" in text
+    }
+    assert set(FILES) == on_gpus
