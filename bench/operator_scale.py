@@ -35,20 +35,22 @@ from bench.scale_cluster import (
 RESULTS: Final = Path(__file__).parent / "results"
 PORT: Final = 26543
 OPERATOR_PORT: Final = 26549
-NAMESPACE: Final = "scale"
-RESOURCES: Final = f"/apis/{API_GROUP}/{API_VERSION}/namespaces/{NAMESPACE}/{PLURAL}"
+NAMESPACES: Final = 100
+"""As many as KubeRay's test has; Kubernetes' own controllers compare all pods and budgets of a namespace."""
+RESOURCES: Final = f"/apis/{API_GROUP}/{API_VERSION}/{PLURAL}"
+CONFIG_MAPS: Final = "/api/v1/configmaps"
 AT_ONCE: Final = 16
 """Creates; the operator has its own number of workers."""
-POLL_S: Final = 0.5
+POLL_S: Final = 1.0
 START_S: Final = 60.0
 LIMIT_S: Final = 1200.0
 SERVERS: Final = 3
 CHILDREN: Final = {
-    "/apis/apps/v1/namespaces/scale/deployments": SERVERS,
-    "/api/v1/namespaces/scale/services": SERVERS,
-    "/api/v1/namespaces/scale/configmaps": SERVERS,
-    "/apis/policy/v1/namespaces/scale/poddisruptionbudgets": SERVERS,
-    "/apis/networking.k8s.io/v1/namespaces/scale/networkpolicies": 1,
+    "/apis/apps/v1/deployments": SERVERS,
+    "/api/v1/services": SERVERS,
+    CONFIG_MAPS: SERVERS,
+    "/apis/policy/v1/poddisruptionbudgets": SERVERS,
+    "/apis/networking.k8s.io/v1/networkpolicies": 1,
 }
 """Of one deployment, by the path of their list."""
 CREATED_S: Final = 120.0
@@ -149,7 +151,9 @@ class Run:
 
     async def _create_some(self, numbers: Iterator[int]) -> None:
         for number in numbers:
-            await self.api.write("POST", RESOURCES, build_document(name_of(number)))
+            namespace = name_namespace(number)
+            path = f"/apis/{API_GROUP}/{API_VERSION}/namespaces/{namespace}/{PLURAL}"
+            await self.api.write("POST", path, build_document(name_of(number), namespace))
 
     def _sum_up(self, children_s: float, ready_s: float) -> Outcome:
         _, end = self.samples[-1]
@@ -178,11 +182,15 @@ def name_of(number: int) -> str:
     return f"omni-{number}"
 
 
-def build_document(name: str) -> dict[str, Any]:  # Any: a manifest
+def name_namespace(number: int) -> str:
+    return f"scale-{number % NAMESPACES}"
+
+
+def build_document(name: str, namespace: str) -> dict[str, Any]:  # Any: a manifest
     return {
         "apiVersion": f"{API_GROUP}/{API_VERSION}",
         "kind": KIND,
-        "metadata": {"name": name, "namespace": NAMESPACE},
+        "metadata": {"name": name, "namespace": namespace},
         "spec": {"model": {"source": "demo://tiny"}},
     }
 
@@ -211,7 +219,12 @@ async def prepare(kubeconfig: Path, count: int) -> None:
     async with open_api(kubeconfig) as api:
         await api.add_crd()
         await api.add_nodes(SERVERS * count)
-        await api.write("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
+        before = await api.count(CONFIG_MAPS)  # Kubernetes will put a certificate into each namespace
+        for number in range(NAMESPACES):
+            await api.write("POST", "/api/v1/namespaces", {"metadata": {"name": name_namespace(number)}})
+        async with asyncio.timeout(START_S):
+            while await api.count(CONFIG_MAPS) < before + NAMESPACES:  # noqa: ASYNC110 - a count has no event
+                await asyncio.sleep(POLL_S)
 
 
 def run_count(count: int) -> Outcome:

@@ -36,12 +36,8 @@ def register(
             relisted.set()
         child = dict(event["object"])
         key = store.remove(child) if event["type"] == "DELETED" else store.put(child)
-        if key is None:
-            return
-        if is_unseen(child):
-            queue.add(key, urgent=True)
-        else:
-            queue.add_soon(key)
+        if key is not None:
+            queue.add(key, asked=is_unseen(child))
 
     async def hear_lease(**_: Any) -> None:
         metrics.note_heard()

@@ -24,6 +24,8 @@ from tercet_operator.settings import OperatorSettings
 from tercet_operator.store import Key, Store
 
 RETRY_S: Final = 2.0
+FOLLOWERS: Final = 8
+"""Of so many workers one looks at what happened; the others do what was asked."""
 SETTLE_S: Final = 2.0
 """How long a watch that lists anew is left alone, so that one list follows it and not many."""
 
@@ -60,7 +62,9 @@ class Work:
         reconciler = Reconciler(cluster=self.cluster, store=self.store, routes=book, settings=self.settings)
         yield self._watch()
         yield self._resync()
-        yield from (self._work(reconciler) for _ in range(self.settings.workers))
+        followers = max(1, self.settings.workers // FOLLOWERS)
+        yield from (self._work(reconciler, asked=True) for _ in range(self.settings.workers - followers))
+        yield from (self._work(reconciler, asked=False) for _ in range(followers))
         if self.settings.gateway_service:
             yield RouteWatch(self.cluster, self.settings.gateway_service, book, self._add_all).run()
 
@@ -74,9 +78,9 @@ class Work:
             namespaces=namespaces,
         )
 
-    async def _work(self, reconciler: Reconciler) -> None:
+    async def _work(self, reconciler: Reconciler, *, asked: bool) -> None:
         while True:
-            key = await self.queue.take()
+            key = await self.queue.take(asked=asked)
             try:
                 with self.metrics.reconcile_s.time():
                     done = await reconciler.reconcile(key)

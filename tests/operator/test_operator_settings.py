@@ -40,7 +40,7 @@ def test_texts_become_what_they_mean() -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "hint"),
     [
-        ("TERCET_WORKERS", "0", "greater than or equal to 1"),
+        ("TERCET_WORKERS", "0", "greater than or equal to 2"),
         ("TERCET_WORKERS", "many", "integer"),
         ("TERCET_RESYNC_S", "0", "greater than 0"),
         ("TERCET_METRICS_PORT", "70000", "less than or equal to 65535"),

@@ -5,7 +5,7 @@ import random
 from collections import Counter
 
 import pytest
-from tercet_operator.queue import FIRST_RETRY_S, IN_A_ROW, LONGEST_RETRY_S, SETTLE_S, WorkQueue
+from tercet_operator.queue import FIRST_RETRY_S, LONGEST_RETRY_S, WorkQueue
 
 from tests.operator.fake_time import run_in_fake_time
 
@@ -23,51 +23,36 @@ def test_a_key_that_waits_is_not_added_again() -> None:
     assert run_in_fake_time(work()) == ["a", "b", "c"]
 
 
-def test_urgent_keys_come_first() -> None:
-    """One that waited already moves up, one that is urgent stays so."""
+def test_what_was_asked_for_has_a_line_of_its_own() -> None:
+    """A key that waited already moves there, and stays whatever else is heard of it."""
 
-    async def work() -> list[str]:
+    async def work() -> tuple[list[str], list[str]]:
         queue = WorkQueue[str]()
         for key in ("a", "b", "c"):
             queue.add(key)
-        queue.add("c", urgent=True)
-        queue.add("d", urgent=True)
+        queue.add("c", asked=True)
+        queue.add("d", asked=True)
         queue.add("c")
         assert len(queue) == 4
-        return [await queue.take() for _ in range(4)]
+        asked = [await queue.take(asked=True) for _ in range(2)]
+        return asked, [await queue.take() for _ in range(2)]
 
-    assert run_in_fake_time(work()) == ["c", "d", "a", "b"]
+    assert run_in_fake_time(work()) == (["c", "d"], ["a", "b"])
 
 
-def test_urgent_news_about_a_key_at_work_stay_urgent() -> None:
+def test_what_was_asked_of_a_key_at_work_is_not_forgotten() -> None:
     """Whatever else is heard of it until it is done."""
 
-    async def work() -> list[str]:
+    async def work() -> str:
         queue = WorkQueue[str]()
         queue.add("a")
         await queue.take()
-        queue.add("b")
-        queue.add("a", urgent=True)
+        queue.add("a", asked=True)
         queue.add("a")
         queue.done("a")
-        return [await queue.take() for _ in range(2)]
+        return await queue.take(asked=True)
 
-    assert run_in_fake_time(work()) == ["a", "b"]
-
-
-def test_urgent_keys_do_not_hold_up_the_others_for_ever() -> None:
-    """Every so many, one that is not urgent is taken."""
-
-    async def work() -> list[int]:
-        queue = WorkQueue[int]()
-        queue.add(-1)
-        queue.add(-2)
-        for key in range(3 * IN_A_ROW):
-            queue.add(key, urgent=True)
-        taken = [await queue.take() for _ in range(len(queue))]
-        return [taken.index(key) for key in (-1, -2)]
-
-    assert run_in_fake_time(work()) == [IN_A_ROW, 2 * IN_A_ROW + 1]
+    assert run_in_fake_time(work()) == "a"
 
 
 def test_news_about_a_key_at_work_wait_until_it_is_done() -> None:
@@ -163,42 +148,6 @@ def test_what_succeeds_is_forgiven() -> None:
     assert run_in_fake_time(work()) <= FIRST_RETRY_S
 
 
-def test_news_of_a_moment_are_one() -> None:
-    """They wait for each other, but not for those that come later."""
-
-    async def work() -> list[int]:
-        queue = WorkQueue[str]()
-        seen = []
-        for _ in range(10):
-            queue.add_soon("a")
-            await asyncio.sleep(SETTLE_S / 4)
-            if len(queue):
-                seen.append(await queue.take())
-                queue.done("a")
-        return [len(seen)]
-
-    assert run_in_fake_time(work()) == [2]
-
-
-def test_soon_does_not_bring_a_failed_key_back_sooner() -> None:
-    """Nor does one that was on its way when it failed."""
-
-    async def work() -> None:
-        queue = WorkQueue[str]()
-        queue.add("a")
-        for _ in range(6):
-            await queue.take()
-            queue.add_soon("a")
-            delay_s = queue.failed("a")
-            queue.add_soon("a")
-        await asyncio.sleep(delay_s - 0.01)
-        assert len(queue) == 0
-        await asyncio.sleep(0.02)
-        assert len(queue) == 1
-
-    run_in_fake_time(work())
-
-
 def test_lag_is_the_wait_of_the_first() -> None:
     """0 when nobody waits."""
 
@@ -248,9 +197,9 @@ def test_no_two_workers_have_the_same_key_and_no_news_are_lost(seed: int) -> Non
         news: Counter[int] = Counter()
         seen: Counter[int] = Counter()
 
-        async def look() -> None:
+        async def look(*, asked: bool) -> None:
             while True:
-                key = await queue.take()
+                key = await queue.take(asked=asked)
                 at_work[key] += 1
                 assert at_work[key] == 1
                 seen[key] = news[key]
@@ -262,14 +211,11 @@ def test_no_two_workers_have_the_same_key_and_no_news_are_lost(seed: int) -> Non
                 else:
                     queue.done(key)
 
-        workers = [asyncio.create_task(look()) for _ in range(8)]
+        workers = [asyncio.create_task(look(asked=bool(number % 2))) for number in range(8)]
         for _ in range(300):
             key = chance.randrange(5)
             news[key] += 1
-            if chance.random() < 0.3:
-                queue.add_soon(key)
-            else:
-                queue.add(key, urgent=chance.random() < 0.5)
+            queue.add(key, asked=chance.random() < 0.5)
             await asyncio.sleep(chance.random() / 10)
         await asyncio.sleep(600)
         assert seen == news
