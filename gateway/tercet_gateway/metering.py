@@ -14,6 +14,7 @@ from tercet_gateway.playback import Player
 
 _SMOOTH_MS: Final = (10, 100, 500)
 """Underruns below which a turn counts as continuous."""
+_PHASES: Final = ("pre_first_byte", "streaming")
 
 
 def audio_seconds(pcm_bytes: int) -> float:
@@ -43,6 +44,10 @@ class TurnMeter:
         """The request has been read; the thinker is asked next."""
         self._metrics.speech.input.labels(self._model).inc(audio_input_s)
         self._metrics.overhead.labels(self._model).observe(self.elapsed_s())
+        # A series that stands at 0 says that nobody left; one that is not there says nothing.
+        self._metrics.slow_client_aborts.labels(self._model)
+        for phase in _PHASES:
+            self._metrics.cancelled_requests.labels(self._model, phase)
 
     def observe_stage(self, stage: Stage, phase: str, seconds: float) -> None:
         self._metrics.stage_latency.labels(self._model, stage.value, phase).observe(seconds)
@@ -75,8 +80,8 @@ class TurnMeter:
 
     def abandon(self, why: Literal["gone", "slow"], seconds: float) -> None:
         """The client left; it took `seconds` to end the calls to the stages."""
-        streaming = self.first_text_s is not None or self.first_audio_s is not None
-        phase = "streaming" if streaming else "pre_first_byte"
+        before, streaming = _PHASES
+        phase = before if self.first_text_s is None and self.first_audio_s is None else streaming
         self._metrics.cancelled_requests.labels(self._model, phase).inc()
         self._metrics.cancel_propagation.labels(self._model).observe(seconds)
         if why == "slow":

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import psutil
+from openai import AsyncOpenAI
 
 from tests.cluster.waiting import wait_for
+from tests.e2e.replies import hear
 from tests.live.conftest import Release, build_demo
+from tests.live.traffic import SPOKEN_TURN
 
 Happening = Callable[[Release], Awaitable[None]]
 NAME: Final = "demo"
@@ -64,6 +67,30 @@ async def edit_three_times(release: Release) -> None:
         await asyncio.to_thread(release.apply, build(kv_memory=kv_memory))
         await asyncio.sleep(1.5)
     await asyncio.to_thread(release.wait_settled, NAME)
+
+
+async def edit_wrongly(release: Release) -> None:
+    """As `podTemplate` is passed on unread, the API server refuses the pods; what serves goes on."""
+    omni = build()
+    omni["spec"]["podTemplate"] = {"spec": {"priorityClassName": "Not A Name"}}
+    await asyncio.to_thread(release.apply, omni)
+    await asyncio.to_thread(wait_for, lambda: _is_refused(release), "the refusal", within_s=60, poll_s=0.5)
+    await revert(release)
+
+
+def _is_refused(release: Release) -> bool:
+    conditions = release.read(NAME)["status"]["conditions"]
+    return any(each["reason"] == "Refused" for each in conditions)
+
+
+async def hang_up(release: Release) -> None:
+    """One before the first word, one in the middle of the speech."""
+    async with AsyncOpenAI(base_url=f"{release.url}/v1", api_key="unused", max_retries=0) as client:
+        turn = asyncio.create_task(hear(client, SPOKEN_TURN))
+        await asyncio.sleep(0.02)
+        turn.cancel()
+        await asyncio.gather(turn, return_exceptions=True)
+        await hear(client, SPOKEN_TURN, until=lambda reply: bool(reply.pieces))
 
 
 async def delete_pod(release: Release) -> None:

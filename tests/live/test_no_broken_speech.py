@@ -1,15 +1,20 @@
-"""Listeners who never stop, while everything is done to a deployment that is done to deployments."""
+"""Listeners who never stop, while everything is done to a deployment that is done to deployments.
+
+A Prometheus watches, and at the end every panel of every dashboard must have something to show.
+"""
 
 import json
 import os
+import time
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
-from tests.live import happenings
+from tests.live import happenings, panels
 from tests.live.conftest import Release
 from tests.live.happenings import NAME, Happening
+from tests.live.prometheus import INTERVAL_S, Prometheus, run_prometheus
 from tests.live.timeline import Record, draw, recording
 from tests.live.traffic import Traffic, listen
 
@@ -21,6 +26,8 @@ HAPPENINGS: dict[str, Happening] = {
     "revert midway": happenings.revert_midway,
     "image change": happenings.change_image,
     "three edits": happenings.edit_three_times,
+    "refused edit": happenings.edit_wrongly,
+    "callers hang up": happenings.hang_up,
     "pod deleted": happenings.delete_pod,
     "Triton killed": happenings.kill_triton,
     "node drained": happenings.drain_node,
@@ -28,6 +35,7 @@ HAPPENINGS: dict[str, Happening] = {
     "API server away": happenings.stop_api_server,
     "gateways restarted": happenings.restart_gateways,
 }
+NEEDS_A_GPU = {"GPU at work", "GPU memory"}
 
 
 def keep(record: Record, traffic: Traffic) -> None:
@@ -39,9 +47,19 @@ def keep(record: Record, traffic: Traffic) -> None:
 
 
 @pytest.mark.timeout(2400)
-async def test_no_speech_breaks(release: Release) -> None:
-    """Every sample of every reply is the one expected, whatever happens meanwhile."""
+async def test_no_speech_breaks(release: Release, tmp_path: Path) -> None:
+    """Every sample of every reply is the one expected, whatever happens meanwhile; and all of it is seen."""
     await happenings.roll(release)
+    async with run_prometheus(release, tmp_path) as prometheus:
+        record, traffic = await do_everything(release)
+        keep(record, traffic)
+        shown = await show(prometheus)
+    judge(record, traffic)
+    assert shown == NEEDS_A_GPU
+    release.kubectl.run("delete", "omni", NAME)
+
+
+async def do_everything(release: Release) -> tuple[Record, Traffic]:
     async with listen(release.url, listeners=LISTENERS) as traffic, recording(release, traffic) as record:
         try:
             for name, happen in HAPPENINGS.items():
@@ -50,7 +68,24 @@ async def test_no_speech_breaks(release: Release) -> None:
                 record.done.append((name, began_s, traffic.now_s))
         finally:
             keep(record, traffic)
-    keep(record, traffic)
+    return record, traffic
+
+
+async def show(prometheus: Prometheus) -> set[str]:
+    """Draw all dashboards; returns the panels with a query that finds nothing."""
+    until = time.time() - INTERVAL_S
+    empty = set()
+    for dashboard in panels.read_dashboards():
+        answered = await panels.ask_panels(dashboard, prometheus, until)
+        name = dashboard["title"].lower().replace(" / ", "-")
+        (ARTEFACTS / f"{name}.svg").write_text(
+            panels.draw(dashboard["title"], answered, prometheus.began, until)
+        )
+        empty |= {panel.title for panel in answered if panel.unanswered}
+    return empty
+
+
+def judge(record: Record, traffic: Traffic) -> None:
     broken = [
         (name, turn.began_s, turn.fault)
         for turn in traffic.faults()
@@ -60,4 +95,3 @@ async def test_no_speech_breaks(release: Release) -> None:
     for name, from_s, until_s in record.done:
         assert traffic.count_between(from_s, until_s), f"nobody spoke during {name}"
     assert traffic.faults() == [], broken
-    release.kubectl.run("delete", "omni", NAME)
