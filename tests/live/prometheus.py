@@ -1,6 +1,6 @@
 """A real Prometheus beside a run, told what to scrape by the chart's own monitors.
 
-In a cluster Prometheus' operator reads ServiceMonitors and PodMonitors, which `translate` does here. Prometheus
+In a cluster Prometheus' operator reads ServiceMonitors and PodMonitors: `translate` does that here. Prometheus
 itself asks for pods and endpoints; as not every build of it can, `discover` does.
 """
 
