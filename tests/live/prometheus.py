@@ -1,6 +1,6 @@
 """A real Prometheus beside a run, told what to scrape by the chart's own monitors.
 
-In a cluster Prometheus' operator reads ServiceMonitors and PodMonitors: `translate` does that here. Prometheus
+In a cluster Prometheus' operator reads ServiceMonitors and PodMonitors: here `translate` does. Prometheus
 itself asks for pods and endpoints; as not every build of it can, `discover` does.
 """
 
