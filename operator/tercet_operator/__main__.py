@@ -41,8 +41,7 @@ async def run(settings: OperatorSettings) -> None:
     """Until SIGTERM or SIGINT."""
     this = asyncio.current_task()
     assert this is not None  # noqa: S101  # a coroutine runs in a task
-    for stop in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(stop, this.cancel)
+    _end_by_signals(this)
     store, queue = Store(), WorkQueue[Key]()
     metrics = Metrics(queue, store)
     async with serve_metrics(metrics, settings.metrics_port) as port, ApiClient(await _configure()) as client:
@@ -55,7 +54,19 @@ async def run(settings: OperatorSettings) -> None:
             name=LEASE,
             identity=settings.identity,
         )
-        await election.lead_when_elected(work.run)
+
+        async def lead() -> None:
+            try:
+                await work.run()
+            finally:
+                _end_by_signals(this)  # kopf has taken them, and does not give them back
+
+        await election.lead_when_elected(lead)
+
+
+def _end_by_signals(task: asyncio.Task[None]) -> None:
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(stop, task.cancel)
 
 
 async def _configure() -> Configuration:

@@ -105,3 +105,5 @@ def test_a_leader_that_was_frozen_writes_no_more(replicas: tuple[Replica, Replic
     edit(api, speech={"firstCodes": 16})
     assert frozen.tap.writes == written
     assert waiting.operator.is_leading()
+    frozen.operator.process.terminate()
+    wait_for(lambda: frozen.operator.has_ended, "its end", why=frozen.operator.read_log)

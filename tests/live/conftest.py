@@ -9,6 +9,7 @@ import os
 import subprocess
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,14 +33,15 @@ POLL_S = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """The chart as installed. `url`: of the gateways' Service."""
+    """The chart as installed, in a namespace of its own beside that of the deployments."""
 
     kubeconfig: Path
     namespace: str
+    home: str = SYSTEM
 
     @property
     def system(self) -> Kubectl:
-        return Kubectl(kubeconfig=self.kubeconfig, namespace=SYSTEM)
+        return Kubectl(kubeconfig=self.kubeconfig, namespace=self.home)
 
     @property
     def kubectl(self) -> Kubectl:
@@ -48,12 +50,13 @@ class Release:
 
     @property
     def url(self) -> str:
+        """Of the gateways' Service."""
         service = json.loads(self.system.run("get", "service", "tercet-gateway", "--output=json"))
         return f"http://{service['spec']['clusterIP']}:8000"
 
     def helm(self, *words: str) -> str:
         done = subprocess.run(
-            ["helm", *words, "--kubeconfig", str(self.kubeconfig), "--namespace", SYSTEM],
+            ["helm", *words, "--kubeconfig", str(self.kubeconfig), "--namespace", self.home],
             capture_output=True,
             text=True,
             timeout=COMMAND_S,
@@ -62,11 +65,11 @@ class Release:
         assert done.returncode == 0, f"helm {' '.join(words)}: {done.stderr}"
         return done.stdout
 
-    def install(self, *settings: str) -> None:
+    def install(self, *settings: str, chart: Path = CHART) -> None:
         # An earlier release may have kept the resource's definition, as it should.
         options = ("--create-namespace", "--take-ownership", "--wait", "--timeout=4m")
         values = ("--set", f"operator.namespaces={{{self.namespace}}},gateway.resources.requests.cpu=50m")
-        self.helm("upgrade", "--install", RELEASE, str(CHART), *options, *values, *settings)
+        self.helm("upgrade", "--install", RELEASE, str(chart), *options, *values, *settings)
 
     def apply(self, omni: dict[str, Any]) -> None:
         self.kubectl.run("apply", "--filename=-", document=yaml.safe_dump(omni))
@@ -111,14 +114,21 @@ def build_demo(name: str = "demo", *, replicas: int = 1, layout: str = "Colocate
 @pytest.fixture(scope="session")
 def release() -> Iterator[Release]:
     """Installed once for all tests; what is left of a failure can be looked at until the next run."""
+    with make_namespace() as release:
+        release.install()
+        yield release
+    release.helm("uninstall", RELEASE, "--wait")
+
+
+@contextmanager
+def make_namespace(home: str = SYSTEM) -> Iterator[Release]:
+    """For deployments, where pods must be as confined as Kubernetes knows; nothing is installed yet."""
     kubeconfig = Path(os.environ["TERCET_LIVE_KUBECONFIG"])
-    release = Release(kubeconfig=kubeconfig, namespace=f"live-{uuid.uuid4().hex[:6]}")
+    release = Release(kubeconfig=kubeconfig, namespace=f"live-{uuid.uuid4().hex[:6]}", home=home)
     admin = Kubectl(kubeconfig=kubeconfig)
     admin.run("create", "namespace", release.namespace)
     admin.run("label", "namespace", release.namespace, "pod-security.kubernetes.io/enforce=restricted")
     try:
-        release.install()
         yield release
     finally:
         admin.run("delete", "namespace", release.namespace, "--wait=false")
-    release.helm("uninstall", RELEASE, "--wait")

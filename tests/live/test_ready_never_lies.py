@@ -59,7 +59,8 @@ async def test_ready_is_never_true_while_turns_fail(release: Release, strategy: 
             await asyncio.to_thread(release.apply, omni)
             await asyncio.to_thread(release.wait_settled, "demo")
         probing.cancel()
-        await asyncio.gather(probing, return_exceptions=True)
+        (end,) = await asyncio.gather(probing, return_exceptions=True)
+    assert isinstance(end, asyncio.CancelledError), end
     print(f"{strategy}: {probe.answered} turns answered in {ROLLOUTS} rollouts")
     assert probe.answered
     assert probe.lies == []
