@@ -101,12 +101,17 @@ async def delete_pod(release: Release) -> None:
 
 async def kill_triton(release: Release) -> None:
     """As the kernel does when memory runs out."""
-    pod = random.choice(sorted(_list_pods(release)))
+    before = await asyncio.to_thread(_list_pods, release)
+    pod = random.choice(sorted(before))
     kill = "for p in /proc/[0-9]*; do grep -q '^Name:.tritonserver' $p/status && kill -9 ${p#/proc/}; done"
-    await asyncio.to_thread(release.kubectl.run, "exec", pod, "--", "sh", "-c", kill)
-    restarts = _list_pods(release)[pod]
+    # The shell may go with the container before it can say how it went.
+    await asyncio.to_thread(release.kubectl.ask, "exec", pod, "--", "sh", "-c", kill)
     await asyncio.to_thread(
-        wait_for, lambda: _list_pods(release).get(pod, 0) > restarts, "the restart", within_s=60, poll_s=0.5
+        wait_for,
+        lambda: _list_pods(release).get(pod, 0) > before[pod],
+        "the restart",
+        within_s=60,
+        poll_s=0.5,
     )
     await asyncio.to_thread(release.wait_settled, NAME)
 
