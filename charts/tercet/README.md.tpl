@@ -5,7 +5,8 @@ of it, and the gateway with OpenAI's API. How to install, upgrade and remove it 
 [docs/install.md](../../docs/install.md), what to do about an alert in [docs/runbooks.md](../../docs/runbooks.md).
 
 ```
-helm install tercet charts/tercet --namespace tercet-system --create-namespace
+helm install tercet charts/tercet --namespace tercet-system --create-namespace \
+  --set images.repository=registry.example.com/tercet
 ```
 
 - Kubernetes 1.30 or newer; no webhooks, no certificates, no other operator.

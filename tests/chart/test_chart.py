@@ -301,6 +301,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "/gateway/url": {"gateway": {"url": "speech.example.com"}},
     "app.kubernetes.io/name": {"commonLabels": {"app.kubernetes.io/name": "other"}},
     "/monitoring/rules/disabled": {"monitoring": {"rules": {"disabled": ["TercetGone"]}}},
+    "/monitoring/rules/runbooks": {"monitoring": {"rules": {"runbooks": "docs/runbooks.md"}}},
     "/monitoring/serviceMonitors/interval": {"monitoring": {"serviceMonitors": {"interval": 15}}},
     "/fullnameOverride": {"fullnameOverride": "x" * 41},
 }
