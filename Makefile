@@ -7,7 +7,7 @@ UV_VERSION := 0.13.9
 .PHONY: help install run test e2e lint type bench soak lock release clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: .venv/installed ## Install the locked dependencies and Tercet into .venv
 
@@ -22,7 +22,7 @@ install: .venv/installed ## Install the locked dependencies and Tercet into .ven
 run: install ## Serve the demo model here: Triton with three stages and the gateway
 	$(BIN)/tercet up examples/demo.yaml
 
-test: install lint type ## Lint, check types and run every test
+test: install lint type ## Lint, check types and run every test that needs no Kubernetes and no GPU
 	$(BIN)/python -m pytest
 
 e2e: install ## The operator, the chart and the product on a real one-node Kubernetes (root; builds its programs once)

@@ -3,7 +3,7 @@
 #
 #   cluster.sh control         the control plane alone (seconds): CRDs, RBAC, garbage collection, kwok nodes
 #   cluster.sh up              control plane and a node that runs real pods, with Services, logs and exec
-#   cluster.sh load IMAGE.tar  gives the node an image (an OCI archive: buildah push NAME oci-archive:IMAGE.tar:NAME)
+#   cluster.sh load IMAGE.tar  gives the node an image: an archive that hack/images.sh made
 #   cluster.sh down            stops what it started, and nothing else
 #
 # Then: export KUBECONFIG=$KUBE_RUN/kubeconfig (both print the line)
