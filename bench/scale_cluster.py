@@ -141,9 +141,6 @@ class OperatorProbe:
     process: psutil.Process
     port: int
 
-    def is_alive(self) -> bool:
-        return self.process.is_running() and self.process.status() != psutil.STATUS_ZOMBIE
-
     async def sample(self, session: aiohttp.ClientSession) -> Sample:
         async with session.get(f"http://127.0.0.1:{self.port}/metrics") as answer:
             text = await answer.text()

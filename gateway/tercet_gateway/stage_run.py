@@ -200,7 +200,8 @@ class StageRun:
         self._outage.pause_s = min(2 * self._outage.pause_s, _LAST_PAUSE_S)
 
     def _begin_outage(self, error: ReplicaLost) -> None:
-        if self._reached and self._outage is None:
+        has_begun = self._reached or self._stage is not Stage.THINKER
+        if has_begun and self._outage is None:
             self._outage = _Outage(since_s=time.monotonic())
             log_event(_log, "replica_lost", turn=self._turn_id, stage=self._stage.value, detail=error.detail)
 

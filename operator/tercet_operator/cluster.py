@@ -23,6 +23,7 @@ BUSY_TRIES: Final = 4
 BUSY_S: Final = 5.0
 """The longest wait that it may ask for."""
 PAGE: Final = 500
+UNKNOWN_FIELD: Final = "failed to create typed patch object"
 APPLY: Final = "application/apply-patch+yaml"
 MERGE: Final = "application/merge-patch+json"
 
@@ -61,12 +62,15 @@ class ApiError(Exception):
 
     @property
     def is_refusal(self) -> bool:
-        """Of what was written, so that trying again does not help: a field, a policy, a quota."""
+        """Of what was written, so that trying again does not help: a field, a policy, a quota.
+
+        The API server calls it an error of its own when it does not know a field that is applied.
+        """
         return self.status in {
             HTTPStatus.BAD_REQUEST,
             HTTPStatus.FORBIDDEN,
             HTTPStatus.UNPROCESSABLE_ENTITY,
-        }
+        } or (self.status == HTTPStatus.INTERNAL_SERVER_ERROR and UNKNOWN_FIELD in str(self))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import ValidationError
-from tercet_wire.names import LABEL_GENERATION, LABEL_STAGE
+from tercet_wire.names import LABEL_GENERATION, LABEL_STAGE, Stage
 from tercet_wire.spec import OmniDeployment
 
 from tercet_operator.comparing import is_part
@@ -64,7 +64,7 @@ class Plan:
     delete: tuple[Ref, ...] = ()
     status: Manifest | None = None
     goes_on: bool = False
-    """Which generations serve has changed; the next step starts from that, and no news will come of it."""
+    """Another look is due at once: the next step starts from this one, and no news will come of it."""
 
     @property
     def writes(self) -> int:
@@ -83,7 +83,7 @@ def plan(resource: Mapping[str, Any], observed: Observed, images: Images, readin
         current=generation.digest,
         wanted={kind.name: kind.plan.replicas for kind in generation.kinds},
     )
-    rollout = plan_rollout(goal, observed)
+    rollout = plan_rollout(goal, observed, is_reached=_is_reached(goal, reading))
     metadata = resource["metadata"]
     owner = Owner(namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"])
     wanted = [_stamp(each) for each in _build_children(owner, deployment, generation, rollout)]
@@ -95,6 +95,13 @@ def plan(resource: Mapping[str, Any], observed: Observed, images: Images, readin
         status=_changed_status(status, observed),
         goes_on=rollout.serving != observed.serving_generations(),
     )
+
+
+def _is_reached(goal: Goal, reading: Reading) -> bool:
+    """Every gateway sends turns to the current generation, or there are none that could say so."""
+    if reading.routable is None:
+        return True
+    return all(reading.routable.get((goal.current, stage)) for stage in Stage)
 
 
 def render_children(deployment: OmniDeployment, owner: Owner, images: Images) -> tuple[Manifest, ...]:

@@ -2,7 +2,7 @@
 
 A key that is added while it waits is not added again; one that is added while it is worked on waits until
 that is done, so no two workers ever hold the same key. A key that failed comes back later and later, and news
-does not bring it back sooner. Waiting keys are bounded by the number of deployments.
+does not bring it back sooner, but for an edit. Waiting keys are bounded by the number of deployments.
 
 There are two lines, each with workers of its own: what somebody asked for, and what merely happened. So a
 thousand new deployments get their children while the many changes in the first of these wait, and become one
@@ -71,12 +71,11 @@ class WorkQueue(Generic[Key]):
     def add(self, key: Key, *, asked: bool = False) -> None:
         if key in self._working:
             self._again[key] = asked or self._again.get(key, False)
-        elif key in self._timers:
-            return  # it has failed
         elif asked:
+            self._forget_failure(key)
             self._happened.keys.pop(key, None)
             self._asked.put(key, self._clock())
-        elif key not in self._asked.keys:
+        elif key not in self._asked.keys and key not in self._timers:
             self._happened.put(key, self._clock())
 
     async def take(self, *, asked: bool = False) -> Key:
@@ -100,6 +99,27 @@ class WorkQueue(Generic[Key]):
         self._release(key)
         self._timers[key] = asyncio.get_running_loop().call_later(delay_s, self._ring, key)
         return delay_s
+
+    def clear(self) -> None:
+        """Nobody works any more."""
+        for timer in self._timers.values():
+            timer.cancel()
+        keys = (
+            self._asked.keys,
+            self._happened.keys,
+            self._working,
+            self._again,
+            self._failures,
+            self._timers,
+        )
+        for each in keys:
+            each.clear()
+
+    def _forget_failure(self, key: Key) -> None:
+        """What failed has been edited since."""
+        self._failures.pop(key, None)
+        if key in self._timers:
+            self._timers.pop(key).cancel()
 
     def _ring(self, key: Key) -> None:
         del self._timers[key]

@@ -1,7 +1,7 @@
 """One look at one OmniDeployment: observe -> plan -> apply. Level-triggered, and the only one that writes.
 
-Workers call `reconcile` with keys from the queue. What the API server answers goes straight into the store,
-so that the next look does not start from what was true before.
+Workers call `reconcile` with keys from the queue. What the API server answers to an apply goes straight into
+the store, so that the next look does not start from what was true before.
 """
 
 import logging
@@ -61,13 +61,17 @@ class Reconciler:
                 told = replace(reading, refusal=build_refusal(str(error)))
                 await self._tell(key, resource, plan(resource, observed, self.settings.images, told))
             raise
-        await self._tell(key, resource, todo)
-        return todo
+        is_edited = await self._tell(key, resource, todo)
+        return replace(todo, goes_on=todo.goes_on or is_edited)
 
-    async def _tell(self, key: Key, resource: Mapping[str, Any], todo: Plan) -> None:
-        if todo.status is not None:
-            self.store.put(await self.cluster.apply_status(*key, todo.status))
-            await self._announce(key, resource["metadata"]["uid"], resource.get("status") or {}, todo.status)
+    async def _tell(self, key: Key, resource: Mapping[str, Any], todo: Plan) -> bool:
+        """Whether the answer holds an edit: its event will be no news any more."""
+        if todo.status is None:
+            return False
+        answer = await self.cluster.apply_status(*key, todo.status)
+        self.store.put(answer)
+        await self._announce(key, resource["metadata"]["uid"], resource.get("status") or {}, todo.status)
+        return bool(answer["metadata"]["generation"] != resource["metadata"]["generation"])
 
     async def _carry_out(self, key: Key, todo: Plan) -> None:
         namespace = key[0]

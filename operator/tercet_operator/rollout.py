@@ -48,13 +48,15 @@ class Goal:
         return max(0, self.wanted[kind] - (self.strategy == "InPlace"))
 
 
-def plan_rollout(goal: Goal, observed: Observed) -> Rollout:
+def plan_rollout(goal: Goal, observed: Observed, *, is_reached: bool = True) -> Rollout:
+    """`is_reached`: gateways send turns to the current generation. Before that, old servers stay."""
     served = _find_served(goal, observed)
     return _Step(
         goal=goal,
         observed=observed,
         served=served,
         takes_over=goal.current in served or _can_take_over(goal, observed),
+        is_reached=is_reached,
         olds=_order_olds(goal, observed, served),
     ).plan()
 
@@ -97,6 +99,7 @@ class _Step:
     served: set[str]
     takes_over: bool
     """The current generation serves turns, or may from now on."""
+    is_reached: bool
     olds: list[str]
     """First to go first."""
 
@@ -126,7 +129,8 @@ class _Step:
     def _count_removable(self, kind: str, left: Counts) -> int:
         """Unready ones first, and ready ones only as far as as many as are needed stay."""
         current = self.observed.replicas(kind, self.goal.current)
-        available = self.observed.count_ready(kind, self.goal.current) if self.takes_over else 0
+        replaces = self.takes_over and self.is_reached
+        available = self.observed.count_ready(kind, self.goal.current) if replaces else 0
         there = sum(left.values())
         ready = sum(min(count, self.observed.count_ready(kind, old)) for old, count in left.items())
         needed = self.goal.needed(kind)
@@ -137,7 +141,7 @@ class _Step:
         """Whether an old generation goes on serving. Before the current one does, the best old one has to."""
         if self.goal.interrupts:
             return False
-        if not self.takes_over:
+        if not self.takes_over or (self.goal.strategy == "BlueGreen" and not self.is_reached):
             return old == self.olds[-1]
         return self.goal.strategy != "BlueGreen" and any(left[kind][old] for kind in self.goal.wanted)
 

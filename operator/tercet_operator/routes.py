@@ -84,14 +84,17 @@ class RouteWatch:
         self._heard: dict[str, tuple[float, Routes]] = {}
 
     async def run(self) -> None:
-        timeout = aiohttp.ClientTimeout(total=ASK_S)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
-            while True:
-                try:
-                    self._changed(self._book.write(await self._ask_all(session)))
-                except ApiError as error:
-                    log.warning("gateways_unknown: %s", error)  # what was heard last goes on counting
-                await asyncio.sleep(POLL_S)
+        while True:
+            try:
+                await self.look()
+            except ApiError as error:
+                log.warning("gateways_unknown: %s", error)  # what was heard last goes on counting
+            await asyncio.sleep(POLL_S)
+
+    async def look(self) -> None:
+        """Once. Raises ApiError when nobody says which gateways there are."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=ASK_S)) as session:
+            self._changed(self._book.write(await self._ask_all(session)))
 
     async def _ask_all(self, session: aiohttp.ClientSession) -> list[Routes]:
         addresses = await self._find_gateways()
@@ -103,7 +106,7 @@ class RouteWatch:
         selector = f"kubernetes.io/service-name={self._service}"
         slices = (await self._cluster.list("EndpointSlice", self._namespace, selector)).items
         return sorted(
-            f"{endpoint['addresses'][0]}:{_find_port(each)}"
+            _join(endpoint["addresses"][0], _find_port(each))
             for each in slices
             for endpoint in each.get("endpoints") or ()
             if endpoint.get("conditions", {}).get("ready")
@@ -120,6 +123,10 @@ class RouteWatch:
             return routes if time.monotonic() - heard_at < MEMORY_S else Routes()
         self._heard[address] = (time.monotonic(), routes)
         return routes
+
+
+def _join(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _find_port(endpoints: Mapping[str, object]) -> int:

@@ -116,11 +116,11 @@ def _explain(
 
 def _explain_waiting(goal: Goal, observed: Observed, stages: Mapping[Stage, StageStatus]) -> Verdict:
     """Nothing is wrong that is known of."""
-    unrouted = ", ".join(stage for stage, count in stages.items() if not count.routable)
-    if not unrouted:
-        return _no("Updating", "The gateways are being told of the current generation.")
     unready = ", ".join(stage for stage, count in stages.items() if not count.ready)
+    if not unready and goal.current not in (observed.serving_generations() or ()):
+        return _no("Updating", "The gateways are being told of the current generation.")
     if not unready:
+        unrouted = ", ".join(stage for stage, count in stages.items() if not count.routable)
         return _no(
             "NotRoutable",
             f"Not every gateway reaches a replica of: {unrouted}. If this lasts, look at the gateway's log, "

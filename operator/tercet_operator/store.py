@@ -66,6 +66,10 @@ class Store:
     def __len__(self) -> int:
         return sum(family.resource is not None for family in self._families.values())
 
+    def clear(self) -> None:
+        self._families.clear()
+        self._homes.clear()
+
     def keys(self) -> list[Key]:
         return list(self._families)
 

@@ -45,9 +45,11 @@ class Work:
         """Ends when cancelled, or with the first part that ends: kopf's does on SIGTERM, which it takes."""
         self.metrics.note_leading(True)
         tasks: list[asyncio.Task[None]] = []
+        book = RouteBook(open_=bool(self.settings.gateway_service))
+        routes = RouteWatch(self.cluster, self.settings.gateway_service, book, self._add_all)
         try:
-            await self._fill_at_last()
-            tasks += (asyncio.create_task(part) for part in self._parts())
+            await self._fill_at_last(routes)
+            tasks += (asyncio.create_task(part) for part in self._parts(book, routes))
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
@@ -55,10 +57,12 @@ class Work:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            # Another may lead now: what this one knew grows old, and what it was at would stay locked.
+            self.queue.clear()
+            self.store.clear()
             self.metrics.note_leading(False)
 
-    def _parts(self) -> Iterator[Coroutine[Any, Any, None]]:
-        book = RouteBook(open_=bool(self.settings.gateway_service))
+    def _parts(self, book: RouteBook, routes: RouteWatch) -> Iterator[Coroutine[Any, Any, None]]:
         reconciler = Reconciler(cluster=self.cluster, store=self.store, routes=book, settings=self.settings)
         yield self._watch()
         yield self._resync()
@@ -66,7 +70,7 @@ class Work:
         yield from (self._work(reconciler, asked=True) for _ in range(self.settings.workers - followers))
         yield from (self._work(reconciler, asked=False) for _ in range(followers))
         if self.settings.gateway_service:
-            yield RouteWatch(self.cluster, self.settings.gateway_service, book, self._add_all).run()
+            yield routes.run()
 
     async def _watch(self) -> None:
         namespaces = self.settings.namespaces
@@ -91,7 +95,7 @@ class Work:
             else:
                 self.metrics.writes.inc(done.writes)
                 if done.goes_on:
-                    self.queue.add(key)
+                    self.queue.add(key, asked=asked)
                 self.queue.done(key)
 
     def _fail(self, key: Key, reason: str, error: Exception) -> None:
@@ -112,18 +116,23 @@ class Work:
             try:
                 await self._fill()
             except ApiError as error:
-                log.warning("lists failed: %s", error)  # the watches go on
+                log.warning("lists failed, again in %.0f s: %s", RETRY_S, error)  # the watches go on
+                self.relisted.set()
             self._add_all(self.store.keys())
 
-    async def _fill_at_last(self) -> None:
+    async def _fill_at_last(self, routes: RouteWatch) -> None:
+        """Also with what gateways reach: without that, what serves would first be said not to."""
         while True:
             try:
                 await self._fill()
+                if self.settings.gateway_service:
+                    await routes.look()
             except ApiError as error:
                 log.warning("lists failed, again in %.0f s: %s", RETRY_S, error)
                 await asyncio.sleep(RETRY_S)
             else:
-                self._add_all(self.store.keys())
+                # Edited meanwhile, or not: nobody can say, and all workers are free.
+                self._add_all(self.store.keys(), asked=True)
                 return
 
     async def _fill(self) -> None:
@@ -132,6 +141,6 @@ class Work:
                 listing = await self.cluster.list(kind, namespace)
                 self._add_all(self.store.replace(kind, namespace, listing.items, listing.version))
 
-    def _add_all(self, keys: Iterable[Key]) -> None:
+    def _add_all(self, keys: Iterable[Key], *, asked: bool = False) -> None:
         for key in keys:
-            self.queue.add(key)
+            self.queue.add(key, asked=asked)

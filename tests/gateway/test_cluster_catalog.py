@@ -1,5 +1,6 @@
 """The models of a cluster: events in, names, readiness and routes out."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -76,6 +77,21 @@ async def test_models_of_many_namespaces_are_named_with_them() -> None:
         with pytest.raises(RequestError, match="'team-a/assistant' or 'team-b/assistant'") as refused:
             catalog.find("assistant")
         assert (refused.value.status, refused.value.code) == (404, "model_not_found")
+
+
+async def test_gateway_is_ready_once_it_has_asked_its_servers(triton: FakeTriton) -> None:
+    """Turns that come before would be sent at random; a server that comes later takes no readiness away."""
+    checks = Checks()
+    catalog = ClusterCatalog(checks, 1.0, is_qualified=False)
+    await put_deployment(catalog)
+    await put_server(catalog, triton)
+    assert await catalog.show_readiness() == {"ready": False}
+    async with beside(checks.run()), asyncio.timeout(10):
+        while await catalog.show_readiness() != {"ready": True}:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0.01)
+    await put_server(catalog, triton, OLD)
+    assert await catalog.show_readiness() == {"ready": True}
+    await catalog.close()
 
 
 async def test_unknown_model_is_404(catalog: ClusterCatalog) -> None:

@@ -171,6 +171,16 @@ async def test_reachable_are_ready_replicas_that_were_seen_to_serve(
                 await asyncio.sleep(0.05)
 
 
+async def test_generation_that_begins_no_turns_is_not_reachable(triton: FakeTriton, pool: StagePool) -> None:
+    """Its servers answer; but the operator would take it for told and let the old ones go."""
+    async with serve_fake_triton() as newer:
+        old, new = server(triton.endpoint, OLD), server(newer.endpoint, NEW)
+        await pool.update(fleet(old, new, serving=(OLD,)))
+        await eventually(lambda: pool.count_reachable() == {OLD: {stage.value: 1 for stage in Stage}})
+        await pool.update(fleet(old, new, serving=(NEW,)))
+        await eventually(lambda: pool.count_reachable() == {NEW: {stage.value: 1 for stage in Stage}})
+
+
 async def test_lost_server_is_no_longer_reachable(checks: Checks) -> None:
     """Its connection ends, and whoever counts is told."""
     told = asyncio.Event()

@@ -249,6 +249,16 @@ async def test_no_other_replica(triton: FakeTriton, stage: Stage) -> None:
         assert count_replays(gateway, stage, "no_replica") == 1
 
 
+@pytest.mark.parametrize("stage", [Stage.TALKER, Stage.CODE2WAV])
+async def test_stage_that_cannot_be_reached_is_waited_for(triton: FakeTriton, stage: Stage) -> None:
+    """The text is on its way already; the wait is counted as any other."""
+    async with serve_fake_triton() as gone:
+        settings = spread(stage, [gone], triton)
+    async with serve_gateway(settings) as gateway:
+        assert_unavailable(await hear(gateway))
+        assert count_replays(gateway, stage, "no_replica") == 1
+
+
 async def test_turn_that_is_too_large_to_keep(triton: FakeTriton) -> None:
     """There is another replica, and nothing left to tell it."""
     begun = asyncio.Event()

@@ -1,6 +1,6 @@
 """What is done to a deployment while listeners listen: what people change and what breaks by itself.
 
-Each returns when it is over and the deployment has settled again.
+Each returns when it is over; those that change something, when the deployment has settled again.
 """
 
 import asyncio
@@ -71,11 +71,12 @@ async def edit_three_times(release: Release) -> None:
 
 async def edit_wrongly(release: Release) -> None:
     """As `podTemplate` is passed on unread, the API server refuses the pods; what serves goes on."""
-    omni = build()
-    omni["spec"]["podTemplate"] = {"spec": {"priorityClassName": "Not A Name"}}
-    await asyncio.to_thread(release.apply, omni)
-    await asyncio.to_thread(wait_for, lambda: _is_refused(release), "the refusal", within_s=60, poll_s=0.5)
-    await revert(release)
+    for wrong in ({"priorityClassName": "Not A Name"}, {"noSuchField": 1}):
+        omni = build()
+        omni["spec"]["podTemplate"] = {"spec": wrong}
+        await asyncio.to_thread(release.apply, omni)
+        await asyncio.to_thread(wait_for, lambda: _is_refused(release), "a refusal", within_s=60, poll_s=0.5)
+        await revert(release)
 
 
 def _is_refused(release: Release) -> bool:
@@ -119,10 +120,18 @@ async def kill_triton(release: Release) -> None:
 async def drain_node(release: Release) -> None:
     """There is one node, so the budget holds the last server back; then the node comes back."""
     (node,) = release.kubectl.run("get", "nodes", "--output=name").split()
+    before = await asyncio.to_thread(_list_pods, release)
     selector = f"--pod-selector=tercet.dev/deployment={NAME}"
     await asyncio.to_thread(
-        release.kubectl.ask, "drain", node.removeprefix("node/"), selector, "--timeout=25s"
+        release.kubectl.ask,
+        "drain",
+        node.removeprefix("node/"),
+        selector,
+        "--delete-emptydir-data",
+        "--timeout=25s",
     )
+    left = await asyncio.to_thread(_list_pods, release)
+    assert len(before.keys() & left.keys()) == 1, "one was evicted, and one was not"
     await asyncio.to_thread(release.kubectl.run, "uncordon", node.removeprefix("node/"))
     await asyncio.to_thread(release.wait_settled, NAME)
 

@@ -33,6 +33,7 @@ HAPPENINGS: dict[str, Happening] = {
     "node drained": happenings.drain_node,
     "operator killed": happenings.kill_operator,
     "API server away": happenings.stop_api_server,
+    "change after it": happenings.change_settings,
     "gateways restarted": happenings.restart_gateways,
 }
 NEEDS_A_GPU = {"GPU at work", "GPU memory"}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from aiohttp import web
 from kubernetes.aio.client import ApiClient, Configuration
 from tercet_operator.cluster import Cluster
 from tercet_operator.comparing import is_part
@@ -19,7 +20,9 @@ from tercet_operator.handlers import WATCHED
 from tercet_operator.metrics import Metrics
 from tercet_operator.plan import PRUNED, render_children
 from tercet_operator.queue import WorkQueue
+from tercet_operator.reconcile import Reconciler
 from tercet_operator.resources.naming import Owner
+from tercet_operator.routes import RouteBook
 from tercet_operator.settings import Images, OperatorSettings
 from tercet_operator.store import Key, Store
 from tercet_operator.work import Work
@@ -28,7 +31,7 @@ from tercet_wire.spec import OmniDeployment
 
 from tests.operator import faulty_api
 from tests.operator.api_contract import build_resource
-from tests.operator.fake_api import FakeApi, Fault
+from tests.operator.fake_api import WRITES, FakeApi, Fault
 from tests.operator.fake_controllers import run_controllers
 
 LIMIT_S: Final = 90.0
@@ -74,23 +77,31 @@ class World:
     @asynccontextmanager
     async def operate(self) -> AsyncIterator[Metrics]:
         """A new operator, which knows nothing."""
+        async with self.open_work() as work, self.run(work):
+            yield work.metrics
+
+    @asynccontextmanager
+    async def open_work(self, *, resync_s: float = RESYNC_S) -> AsyncIterator[Work]:
         store, self.queue = Store(), WorkQueue[Key]()
-        metrics = Metrics(self.queue, store)
         async with ApiClient(Configuration(host=self.api.url)) as client:
-            work = Work(
-                settings=OperatorSettings(workers=2, resync_s=RESYNC_S),
+            yield Work(
+                settings=OperatorSettings(workers=2, resync_s=resync_s),
                 cluster=Cluster(client),
                 store=store,
                 queue=self.queue,
-                metrics=metrics,
+                metrics=Metrics(self.queue, store),
             )
-            running = asyncio.create_task(work.run())
-            try:
-                yield metrics
-                assert not running.done(), running
-            finally:
-                running.cancel()
-                await asyncio.gather(running, return_exceptions=True)
+
+    @asynccontextmanager
+    async def run(self, work: Work) -> AsyncIterator[None]:
+        """As long as it leads."""
+        running = asyncio.create_task(work.run())
+        try:
+            yield
+            assert not running.done(), running
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
 
     @property
     def resource(self) -> dict[str, Any]:
@@ -162,6 +173,58 @@ def find_faults(caplog: pytest.LogCaptureFixture) -> list[str]:
         for record in caplog.records
         if record.name.startswith("tercet") and (record.levelno >= logging.ERROR or record.exc_info)
     ]
+
+
+async def test_a_replica_that_leads_again_goes_on_where_it_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looks that hung when the lease was lost hold nothing up, and what was known then is asked for anew."""
+    async with open_world(FAIR, tmp_path, monkeypatch) as world, world.open_work() as work:
+        hanging = asyncio.Event()
+
+        async def hang(request: web.Request) -> None:
+            if request.method in WRITES:
+                hanging.set()
+                await asyncio.Event().wait()
+
+        world.api.fault = hang
+        world.api.objects.create(build_resource(KEY[0]))
+        async with world.run(work), asyncio.timeout(LIMIT_S):
+            await hanging.wait()
+        assert (len(work.queue), len(work.store)) == (0, 0)
+        world.api.fault = None
+        async with world.run(work):
+            await until(world.is_at_rest)
+
+
+async def test_an_edit_that_a_status_overtakes_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer to the status holds the edit already, so its event will be no news."""
+    async with open_world(FAIR, tmp_path, monkeypatch) as world, world.open_work() as work:
+        world.api.objects.create(build_resource(KEY[0]))
+        reconciler = Reconciler(
+            cluster=work.cluster, store=work.store, routes=RouteBook(open_=False), settings=work.settings
+        )
+
+        async def look() -> bool:
+            return (await reconciler.reconcile(KEY)).goes_on
+
+        work.store.put(world.resource)
+        while await look():
+            pass
+        world.edit(speech={"firstCodes": 19})
+        work.store.put(world.resource)
+        assert not await look()
+
+        async def edit(request: web.Request) -> None:
+            if request.path.endswith("/status"):
+                world.edit(speech={"firstCodes": 20})
+
+        world.api.fault = edit
+        world.edit(speech={"firstCodes": 18})
+        work.store.put(world.resource)
+        assert await look()
 
 
 @pytest.mark.parametrize("weather", WEATHERS.values(), ids=WEATHERS)

@@ -131,6 +131,42 @@ def test_news_do_not_bring_a_failed_key_back_sooner() -> None:
     run_in_fake_time(work())
 
 
+def test_an_edit_brings_a_failed_key_back_at_once() -> None:
+    """It may be what corrects it; the time of the failure does not come as well."""
+
+    async def work() -> None:
+        queue = WorkQueue[str]()
+        queue.add("a")
+        await queue.take()
+        queue.failed("a")
+        queue.add("a", asked=True)
+        assert await queue.take(asked=True) == "a"
+        queue.done("a")
+        await asyncio.sleep(LONGEST_RETRY_S)
+        assert len(queue) == 0
+
+    run_in_fake_time(work())
+
+
+def test_a_cleared_queue_holds_nothing() -> None:
+    """Neither what waits nor what is at work, nor what has failed."""
+
+    async def work() -> None:
+        queue = WorkQueue[str]()
+        for key in ("at work", "failed", "waits"):
+            queue.add(key)
+        assert await queue.take() == "at work"
+        assert await queue.take() == "failed"
+        queue.failed("failed")
+        queue.clear()
+        await asyncio.sleep(LONGEST_RETRY_S)
+        assert len(queue) == 0
+        queue.add("at work")
+        assert await queue.take() == "at work"
+
+    run_in_fake_time(work())
+
+
 def test_what_succeeds_is_forgiven() -> None:
     """The next failure starts with the shortest wait again."""
 

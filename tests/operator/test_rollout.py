@@ -100,6 +100,21 @@ def start(goal: Goal) -> Cluster:
     return cluster
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_old_servers_stay_until_gateways_reach_the_new_ones(strategy: Strategy) -> None:
+    """However long that takes; then they go."""
+    wanted = dict.fromkeys(STAGES, 2)
+    first, second = (Goal(strategy=strategy, current=name, wanted=wanted) for name in "AB")
+    cluster = start(first)
+    for _ in range(60):
+        cluster.obey(plan_rollout(second, cluster.observe(), is_reached=False))
+        cluster.pass_time()
+        assert "A" in (cluster.serving or ())
+        assert all(cluster.count(kind, "A", ready=True) >= second.needed(kind) for kind in STAGES)
+    assert cluster.serving == ("B", "A"), "both may be reached"
+    settle(cluster, second)
+
+
 def settle(cluster: Cluster, goal: Goal, *, steps: int = 200) -> None:
     for _ in range(steps):
         check(cluster, goal, plan_rollout(goal, cluster.observe()))

@@ -95,7 +95,11 @@ class StageSpec(SpecPart):
         "name their GPUs here, and the pod asks for as many as they name. Empty: the GPUs in "
         "resources.limits, else the CPU.",
     )
-    threads: int | None = Field(default=None, ge=1, description="CPU threads. Empty: a third of the cores.")
+    threads: int | None = Field(
+        default=None,
+        ge=1,
+        description="CPU threads. Empty: 1 in a pod; with tercet up a third of the machine's cores.",
+    )
     max_turns: int = Field(default=32, ge=1, description="Turns stepped at once; more wait.")
     queue_turns: int = Field(default=128, ge=0, description="Turns that may wait; more are refused.")
     queue_seconds: float = Field(default=30.0, gt=0, description="Longest wait before a refusal.")

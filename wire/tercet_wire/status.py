@@ -60,7 +60,7 @@ class OmniStatus(SpecPart):
 
 
 class Routes(BaseModel):
-    """A gateway's answer at `names.ROUTES_PATH`: replicas it can reach now.
+    """A gateway's answer at `names.ROUTES_PATH`: replicas it reaches, of generations it begins turns with.
 
     By `namespace/name` of the OmniDeployment, then by generation, then by stage.
     """

@@ -37,6 +37,7 @@ class ClusterCatalog:
         self._routes: dict[str, dict[str, dict[str, int]]] = {}
         self._open: set[Ref] = set()
         self._watches: Sequence[Watch] = ()
+        self._has_begun = False
 
     # --- what callers ask ----------------------------------------------------------------------
 
@@ -63,8 +64,9 @@ class ClusterCatalog:
         return [self._build_model(self._view.deployments[ref]) for ref in sorted(self._view.deployments)]
 
     async def show_readiness(self) -> dict[str, object]:
-        """Ready once all is listed: a deployment that is not ready is no fault of this gateway."""
-        return {"ready": self.is_synced}
+        """Once all is listed and every server was asked: its answer is no fault of this gateway."""
+        self._has_begun = self._has_begun or (self.is_synced and self._checks.have_asked_all)
+        return {"ready": self._has_begun and self.is_synced}
 
     def _build_model(self, deployment: Deployment) -> Model:
         ref = deployment.ref

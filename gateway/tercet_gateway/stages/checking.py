@@ -29,6 +29,11 @@ class Checks:
     def remove(self, server: Server) -> None:
         self._servers.discard(server)
 
+    @property
+    def have_asked_all(self) -> bool:
+        """Of the servers that are ready."""
+        return all(server.is_asked for server in self._servers if server.is_ready)
+
     async def run(self) -> None:
         """Until cancelled."""
         loop = asyncio.get_running_loop()

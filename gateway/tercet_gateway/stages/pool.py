@@ -82,10 +82,10 @@ class StagePool:
     # --- who serves ----------------------------------------------------------------------------
 
     def count_reachable(self) -> dict[str, dict[str, int]]:
-        """Ready replicas that were seen to serve, by generation and stage."""
+        """Ready replicas that were seen to serve, of generations that may begin turns, by these and stage."""
         counts: dict[str, Counter[str]] = {}
         for replica in self._replicas:
-            if replica.is_reachable:
+            if replica.is_reachable and replica.generation in self._open:
                 counts.setdefault(replica.generation, Counter())[replica.stage.value] += 1
         return {generation: dict(stages) for generation, stages in counts.items()}
 

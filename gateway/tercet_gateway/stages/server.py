@@ -119,6 +119,11 @@ class Server:
         """Asked, and not found to serve the stage; one that was not asked yet is not missed."""
         return self._seen is not None and stage not in self._seen
 
+    @property
+    def is_asked(self) -> bool:
+        """Whatever it said, or that it said nothing."""
+        return self._seen is not None
+
     def is_due(self, now_s: float) -> bool:
         """Whether it is time to `check` it. Notices a lost connection."""
         if self._seen and self._channel.get_state() is not grpc.ChannelConnectivity.READY:
