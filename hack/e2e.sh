@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Operator, chart and product on a real Kubernetes: `make e2e`. Needs root, Go and Debian's apt.
 #
-#   e2e.sh            everything: API server tests, then images, a node with real pods, the chart, listeners
-#   e2e.sh api        only what needs an API server and no node
-#   e2e.sh live       only what needs real pods
+#   e2e.sh                 everything: API server tests, then images, a node with real pods, the chart, listeners
+#   e2e.sh api             only what needs an API server and no node
+#   e2e.sh live [TEST...]  only what needs real pods (tests/live)
 #
 # The Kubernetes programs are built once (about ten minutes), images once and then in seconds; both are kept under
 # ~/.cache/tercet. What a failure leaves (events, logs, descriptions, the timeline) is in build/e2e.
@@ -11,6 +11,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 PART=${1:-all}
+LIVE_TESTS=("${@:2}")
+[ ${#LIVE_TESTS[@]} -gt 0 ] || LIVE_TESTS=(tests/live)
 export KUBE_RUN=${KUBE_RUN:-/tmp/tercet-e2e} KUBE_PORT=${KUBE_PORT:-16443}
 export KUBE_BIN=${KUBE_BIN:-$HOME/.cache/tercet/kube/v1.35.4/bin}
 export PATH=$KUBE_BIN:$PATH TERCET_ARTEFACTS=$PWD/build/e2e
@@ -67,5 +69,5 @@ if [ "$PART" != api ]; then
   hack/kube/cluster.sh up
   hack/images.sh --load
   tag_next engine-cpu
-  TERCET_LIVE_KUBECONFIG=$KUBE_RUN/kubeconfig "${PYTEST[@]}" -s tests/live
+  TERCET_LIVE_KUBECONFIG=$KUBE_RUN/kubeconfig "${PYTEST[@]}" -s "${LIVE_TESTS[@]}"
 fi
