@@ -1,7 +1,7 @@
 """Which GPUs each local server sees: what a device plugin does in a cluster.
 
-Used by `up`. Servers get their GPUs one after the other and see them as cuda:0, cuda:1, ... A stage whose
-spec names its `devices` asks for none here, and sees all.
+Used by `up`. Servers get their GPUs one after the other and see them as cuda:0, cuda:1, ... A Disaggregated
+stage whose spec names its `devices` asks for none here, and sees all.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -67,6 +67,8 @@ class HuggingFaceHub:
             ) from error
         except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, HTTPError) as error:
             raise _unreachable(source, "HF_ENDPOINT") from error
+        except (ConnectionError, TimeoutError) as error:  # of the Xet transport; they are OSErrors too
+            raise _unreachable(source, "HF_ENDPOINT") from error
         except OSError as error:
             raise storage_error(source, cache, error) from error
         return Path(folder)

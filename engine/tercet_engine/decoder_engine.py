@@ -42,6 +42,8 @@ def _build_loop(
     device, dtype = torch.device(device_name), read_dtype(settings)
     pool = BlockPool(blocks=_count_blocks(settings, shape, dtype), block_tokens=settings.block_tokens)
     stage = build_stage(device, min(shape.context, pool.capacity_tokens))
+    if device.type == "cuda":
+        torch.cuda.empty_cache()  # what weights took before they were joined; other processes may need it
     cache = KVCache(shape, pool, seats=settings.max_turns, device=device, dtype=dtype)
     return StepLoop(stage, cache, pool, settings)
 

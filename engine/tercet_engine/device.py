@@ -1,7 +1,8 @@
 """What to do when a device is lost: end the stage, so that whoever keeps it starts it anew.
 
 After some faults (an illegal access, an ECC error) no kernel of this process runs any more, whatever turn it
-is for. Step loops wrap their computing in `ending_if_lost`; a failure of one turn stays that turn's.
+is for. Step loops wrap all that may touch the device in `ending_if_lost`; a failure of one turn stays that
+turn's.
 """
 
 from collections.abc import Iterator

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -239,7 +239,7 @@ class StepLoop(Generic[Input, Output]):
         elif len(self._turns) >= self._settings.max_turns + self._settings.queue_turns:
             _close(sink, _OVERLOADED)
         else:
-            with _contained(partial(_close, sink)):
+            with _contained(partial(_close, sink)), ending_if_lost():
                 outlet = self._outlet(session, sink, arrived_s)
                 reply = self._stage.open(first, outlet)
                 self._turns[session] = _Turn(session=session, sink=sink, reply=reply, arrived_s=arrived_s)
@@ -270,9 +270,11 @@ class StepLoop(Generic[Input, Output]):
                 Ticket(session=turn.session, tokens=size, due_s=due_s, arrived_s=turn.arrived_s)
             )
 
-    def _within(self, session: str) -> AbstractContextManager[None]:
-        """A failure in here ends this turn and no other."""
-        return _contained(partial(self._end, session))
+    @contextmanager
+    def _within(self, session: str) -> Iterator[None]:
+        """A failure in here ends this turn and no other, unless the device is lost, which ends all."""
+        with _contained(partial(self._end, session)), ending_if_lost():
+            yield
 
     def _end(self, session: str, failure: StageFailure | None = None) -> None:
         turn = self._turns.pop(session, None)
@@ -296,9 +298,11 @@ class StepLoop(Generic[Input, Output]):
     def _end_all(self, failure: StageFailure) -> None:
         with self._wake:
             self._stopping = True
-        self._read_inbox()  # what came too late is opened only to be closed
-        self._end_each(list(self._turns), failure)
-        self._stage.close()
+        try:
+            self._read_inbox()  # what came too late is opened only to be closed
+        finally:
+            self._end_each(list(self._turns), failure)
+            self._stage.close()
 
 
 _GONE: Final = StageFailure(type="cancelled", message="the turn was cancelled")

@@ -1,8 +1,8 @@
 """`python -m tercet_host.drain --limit SECONDS`: wait until a Triton server has no turns left.
 
 A pod's preStop hook, run beside the server. It first waits for a while, since gateways learn of a leaving
-pod a little later than the pod itself; then it asks the server's metrics. Standard library only: it starts
-in the moment when a machine may be short of everything.
+pod a little later than the pod itself; then it asks the server's metrics. It imports next to nothing, since it
+starts in the moment when a machine may be short of everything.
 """
 
 import argparse

@@ -22,9 +22,9 @@ from tercet_cli.triton_process import TritonInstallation, prepare_triton
 from tests.operator.compose_file import read_services
 
 ROOT = Path(__file__).parents[2]
-HEALTHY_S = 240
-FETCH_S = 240
-STOP_S = 60
+HEALTHY_S = 900
+FETCH_S = 600
+STOP_S = 180
 POLL_S = 0.2
 PORTS = (8000, 8100, 8101, 8102, 9400)
 

@@ -14,7 +14,7 @@ from tests.e2e.triton_client import Answer, Triton, open_triton
 from tests.e2e.turns import relay, spoken_turn, think
 
 IDLE_S = 60
-POLL_S = 0.01
+POLL_S = 0.1
 IN_FLIGHT = "tercet_gateway_in_flight_requests"
 
 
@@ -47,7 +47,7 @@ def _last_load(answers: list[Answer]) -> Load:
 
 def read_metric(served: Served, name: str) -> float:
     """The sum over all labels; 0 for one that has not been counted yet."""
-    page = httpx.get(served.metrics_url).text
+    page = httpx.get(served.metrics_url, timeout=IDLE_S).text
     return sum(float(value) for value in re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", page, re.MULTILINE))
 
 

@@ -11,6 +11,7 @@ from tercet_wire.names import TURNS_METRIC
 from tests.e2e.served import Served
 
 GONE_S = 90
+ANSWER_S = 60
 
 
 def members(launcher: int) -> list[psutil.Process]:
@@ -48,7 +49,9 @@ def find_serving(served: Served, stage: str) -> list[psutil.Process]:
 
 def _is_ready(server: psutil.Process, stage: str) -> bool:
     try:
-        return httpx.get(f"http://127.0.0.1:{_read_port(server, 'http')}/v2/models/{stage}/ready").is_success
+        return httpx.get(
+            f"http://127.0.0.1:{_read_port(server, 'http')}/v2/models/{stage}/ready", timeout=ANSWER_S
+        ).is_success
     except (httpx.TransportError, psutil.NoSuchProcess):
         return False
 
@@ -60,26 +63,28 @@ def find_carrier(served: Served, stage: str) -> psutil.Process:
 
 
 def count_turns(server: psutil.Process, stage: str) -> int:
-    page = httpx.get(f"http://127.0.0.1:{_read_port(server, 'metrics')}/metrics").text
+    page = httpx.get(f"http://127.0.0.1:{_read_port(server, 'metrics')}/metrics", timeout=ANSWER_S).text
     found = re.search(rf'^{TURNS_METRIC}{{.*stage="{stage}".*}} (\d+)', page, re.MULTILINE)
     return int(found[1]) if found else 0
 
 
 def _read_port(server: psutil.Process, kind: str) -> str:
-    (port,) = (each.partition("=")[2] for each in server.cmdline() if each.startswith(f"--{kind}-port="))
-    return port
+    for word in _read_words(server):
+        if word.startswith(f"--{kind}-port="):
+            return word.partition("=")[2]
+    raise psutil.NoSuchProcess(server.pid)
 
 
 def find_stage(served: Served, stage: str) -> psutil.Process:
     """The process of the stage itself, a child of its server."""
     children = find_server(served, stage).children()
-    (process,) = (each for each in children if f"{stage}_0_0" in each.cmdline())
+    (process,) = (each for each in children if f"{stage}_0_0" in _read_words(each))
     return process
 
 
 def find_gateway(served: Served) -> psutil.Process:
     """The process itself, not the leash that runs it."""
-    gateways = [each for each in members(served.process.pid) if "tercet_gateway" in each.cmdline()]
+    gateways = [each for each in members(served.process.pid) if "tercet_gateway" in _read_words(each)]
     return next(each for each in gateways if not each.children())
 
 
@@ -91,7 +96,14 @@ def list_regions(triton: psutil.Process) -> set[Path]:
 
 def wait_gone(processes: list[psutil.Process]) -> None:
     _, alive = psutil.wait_procs(processes, timeout=GONE_S)
-    assert [each for each in alive if each.status() != psutil.STATUS_ZOMBIE] == []
+    assert [each for each in alive if _is_left(each)] == []
+
+
+def _is_left(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def list_ports(processes: list[psutil.Process]) -> set[int]:

@@ -15,7 +15,7 @@ from typing import IO, Any
 import yaml
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-STOP_S = 60
+STOP_S = 180
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from tests.e2e.composed import compose_up
 from tests.e2e.replies import ENDLESS, SPOKEN, ask_about, hear
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(2400)
 async def test_the_services_speak_a_turn(tmp_path: Path) -> None:
     """Each by its own command and settings, once the health check of the one before it says so."""
     with compose_up(tmp_path, "cpu") as machine:

@@ -30,7 +30,7 @@ def metrics_port(colocated: Served) -> int:
 def endless_turn() -> Turn:
     """It has its say without end, since no token that ends a reply may be chosen."""
     never = dict.fromkeys((256, 258), -100.0)
-    return Turn(messages=HELLO, sampling=Sampling(max_tokens=2000, logit_bias=never))
+    return Turn(messages=HELLO, sampling=Sampling(max_tokens=20_000, logit_bias=never))
 
 
 def start_hook(port: int, stderr: IO[bytes]) -> subprocess.Popen[bytes]:
@@ -53,7 +53,7 @@ async def test_the_hook_waits_for_a_turn_and_no_longer(
             assert hook.poll() is None
             assert _busy(read_turns(metrics_port)) == {"thinker": 1}
     assert hook.wait(DRAIN_S) == 0
-    waiting, ended = log.read_text().splitlines()
+    waiting, *_, ended = log.read_text().splitlines()
     assert waiting == f"drain: waiting at most {DRAIN_S} s for 1 in the thinker"
     assert ended.startswith("drain: no turns are left after")
     assert _busy(read_turns(metrics_port)) == {}

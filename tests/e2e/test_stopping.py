@@ -12,7 +12,7 @@ from tests.e2e.served import EXAMPLES, serve
 
 def test_ctrl_c_leaves_no_process_and_no_port(tmp_path: Path) -> None:
     """A reply that is being spoken is spoken to its end."""
-    body = {**ask_about(), **ENDLESS, **SPOKEN, "max_tokens": 60, "stream": True}
+    body = {**ask_about(), **ENDLESS, **SPOKEN, "max_tokens": 16, "stream": True}
     with ExitStack() as listening:
         with serve(EXAMPLES / "demo.yaml", tmp_path / "run") as served:
             url = f"{served.url}/chat/completions"

@@ -14,16 +14,18 @@ from tests.e2e.served import Served
 STORY = {**ask_about(text="Tell me a story."), **ENDLESS, **SPOKEN}
 
 ATTEMPTS = 10
+"""One on a busy machine need not show it."""
 
 
 async def test_speech_begins_before_the_text_is_written(sdk: AsyncOpenAI) -> None:
     """A long reply, since the tiny thinker writes 600 tokens a second and nobody speaks as fast."""
-    reply = await hear(sdk, STORY | {"max_tokens": 240}, until=lambda reply: "AT" in reply.order)
+    reply = await hear(sdk, STORY | {"max_tokens": 2000}, until=lambda reply: "AT" in reply.order)
     assert "AT" in reply.order
 
 
+@pytest.mark.soak
 async def test_sixty_tokens_leave_time_to_begin_to_speak(sdk: AsyncOpenAI) -> None:
-    """Even at that speed, which one attempt on a busy machine need not show."""
+    """Even at that speed, on a machine that does nothing else."""
     for _ in range(ATTEMPTS):
         reply = await hear(sdk, STORY | {"max_tokens": 60})
         if "AT" in reply.order:

@@ -57,6 +57,8 @@ class ToyReply:
     def _reach(self, point: str) -> None:
         if self.order.fails_at == point:
             raise RuntimeError(f"the toy breaks at {point}")
+        if self.order.fails_at == f"device at {point}":
+            raise torch.AcceleratorError(f"the device is gone at {point}")
 
     def feed(self, more: Order) -> None:
         self._reach("feed")
@@ -266,8 +268,11 @@ def test_a_device_that_is_lost_ends_every_turn(build: Build) -> None:
     assert world.open("late").end_type() == "internal"
 
 
-def test_a_device_that_fails_for_good_ends_the_stage(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its thread ends with the error, after every turn was told: its host can then start it anew."""
+@pytest.mark.parametrize("point", ["device", "device at begin"])
+def test_a_device_that_fails_for_good_ends_the_stage(
+    build: Build, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    """In a step or before it: its thread ends with the error, after every turn was told, to be replaced."""
     ended = threading.Event()
     seen: list[type[BaseException]] = []
 
@@ -278,7 +283,7 @@ def test_a_device_that_fails_for_good_ends_the_stage(build: Build, monkeypatch: 
     monkeypatch.setattr(threading, "excepthook", note)
     gate = threading.Event()
     world = build(ToyStage(gate=gate))
-    listeners = [world.open("a", Order(fails_at="device")), world.open("b")]
+    listeners = [world.open("a", Order(fails_at=point)), world.open("b")]
     gate.set()
     assert [listener.end_type() for listener in listeners] == ["internal", "internal"]
     assert ended.wait(WAIT_S)

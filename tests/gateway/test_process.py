@@ -51,7 +51,7 @@ async def test_process_serves_small_and_stops_in_peace(triton: FakeTriton, tmp_p
     )
     process = await start(file)
     address = await read_until(process, r"running on (http://[\d.:]+)")
-    async with httpx.AsyncClient(base_url=address[1], trust_env=False) as http:
+    async with httpx.AsyncClient(base_url=address[1], trust_env=False, timeout=60) as http:
         assert (await http.get("/readyz")).status_code == 200
         body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
         assert (await http.post("/v1/chat/completions", json=body)).status_code == 200

@@ -123,8 +123,9 @@ class Code2Wav:
 
     def _drop_gone(self) -> None:
         for turn in self._turns():
-            if turn.sink.is_cancelled():
-                self._cancel(turn.session)
+            with _contained(partial(self._end, turn)):
+                if turn.sink.is_cancelled():
+                    self._cancel(turn.session)
 
     def _admit(self) -> None:
         """Fill free places, first come first served, then refuse those who waited too long."""
