@@ -1,6 +1,6 @@
 """The two model hubs behind one small seam: a repository and a revision in, a folder out.
 
-Called by `sources`. The libraries do the work (resume, parallel parts, checksums, the user's token); here
+Called by `sources`. The libraries do the work (resume, parallel parts, size checks, the user's token); here
 their errors become one sentence that says what to do. They are imported late: `tercet chat` needs neither.
 """
 

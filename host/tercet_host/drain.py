@@ -1,7 +1,7 @@
 """`python -m tercet_host.drain --limit SECONDS`: wait until a Triton server has no turns left.
 
 A pod's preStop hook, run beside the server. It first waits for a while, since gateways learn of a leaving
-pod a little later than the pod itself; then it asks the server's metrics. It imports next to nothing, since it
+pod a little later than the pod itself; then it asks the server's metrics. It imports next to nothing, as it
 starts in the moment when a machine may be short of everything.
 """
 
