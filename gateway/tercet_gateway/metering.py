@@ -4,13 +4,15 @@ One TurnMeter a turn: `turns` tells it of stages, the shells of what they handed
 """
 
 import time
-from typing import Final, Literal
+from itertools import product
+from typing import Final, Literal, get_args
 
 from tercet_wire.messages import Usage
 from tercet_wire.names import SAMPLE_RATE_HZ, Stage
 
 from tercet_gateway.metrics import Metrics
 from tercet_gateway.playback import Player
+from tercet_gateway.stage_run import ReplayOutcome
 
 _SMOOTH_MS: Final = (10, 100, 500)
 """Underruns below which a turn counts as continuous."""
@@ -44,10 +46,15 @@ class TurnMeter:
         """The request has been read; the thinker is asked next."""
         self._metrics.speech.input.labels(self._model).inc(audio_input_s)
         self._metrics.overhead.labels(self._model).observe(self.elapsed_s())
-        # A series that stands at 0 says that nobody left; one that is not there says nothing.
+        self._show_zeros()
+
+    def _show_zeros(self) -> None:
+        """Prometheus sees a counter rise only if it was there before; of these the first matters."""
         self._metrics.slow_client_aborts.labels(self._model)
         for phase in _PHASES:
             self._metrics.cancelled_requests.labels(self._model, phase)
+        for stage, outcome in product(Stage, get_args(ReplayOutcome)):
+            self._metrics.replays.labels(self._model, stage.value, outcome)
 
     def observe_stage(self, stage: Stage, phase: str, seconds: float) -> None:
         self._metrics.stage_latency.labels(self._model, stage.value, phase).observe(seconds)

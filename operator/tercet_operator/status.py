@@ -117,8 +117,14 @@ def _explain(
 def _explain_waiting(goal: Goal, observed: Observed, stages: Mapping[Stage, StageStatus]) -> Verdict:
     """Nothing is wrong that is known of."""
     unready = ", ".join(stage for stage, count in stages.items() if not count.ready)
-    if not unready and goal.current not in (observed.serving_generations() or ()):
-        return _no("Updating", "The gateways are being told of the current generation.")
+    old = observed.generations() - {goal.current}
+    told = goal.current in (observed.serving_generations() or ())
+    if not unready and (old or not told):
+        return _no(
+            "Updating",
+            "The gateways are being told of the current generation. If this lasts, they do not reach it: "
+            "look at the gateway's log, and at network policies between gateway and servers.",
+        )
     if not unready:
         unrouted = ", ".join(stage for stage, count in stages.items() if not count.routable)
         return _no(
@@ -126,7 +132,7 @@ def _explain_waiting(goal: Goal, observed: Observed, stages: Mapping[Stage, Stag
             f"Not every gateway reaches a replica of: {unrouted}. If this lasts, look at the gateway's log, "
             "and at network policies between gateway and servers.",
         )
-    if observed.generations() - {goal.current}:
+    if old:
         return _no("Updating", "Turns still go to the generation before; the current one is starting.")
     return _no("PodsNotReady", f"Waiting for the first ready replica of: {unready}.")
 

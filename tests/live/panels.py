@@ -3,13 +3,14 @@
 import json
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 from itertools import cycle
 from typing import Any, Final
 
 from tests.live.conftest import CHART
-from tests.live.prometheus import Prometheus
+from tests.live.prometheus import INTERVAL_S, Prometheus
 
 DASHBOARDS: Final = tuple(sorted((CHART / "files" / "dashboards").glob("*.json")))
 VARIABLES: Final = {"$namespace": ".*", "$model": ".*", "$deployment": ".*", "$__rate_interval": "1m"}
@@ -18,6 +19,8 @@ WIDTH: Final = 310
 HEIGHT: Final = 150
 ROOM: Final = 45
 """Below the curve, for three lines of legend."""
+LEGEND: Final = 21
+"""Characters of a name."""
 COLOURS: Final = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377", "#888888")
 
 Point = tuple[float, float]
@@ -79,26 +82,39 @@ def draw(title: str, panels: list[Panel], began: float, until: float) -> str:
 
 def _draw_panel(panel: Panel, began: float, until: float) -> str:
     values = [value for points in panel.lines.values() for _, value in points]
-    most = max([*values, 1e-9])
+    most = max([*values, 0.0])
     plot, right = HEIGHT - 40, WIDTH - 20
 
     def place(point: Point) -> str:
         at, value = point
         x = 10 + (WIDTH - 30) * (at - began) / (until - began)
-        return f"{x:.1f},{20 + plot * (1 - max(0.0, value) / most):.1f}"
+        return f"{x:.1f},{20 + plot * (1 - max(0.0, value) / (most or 1.0)):.1f}"
 
     parts = [
         f'<text x="10" y="12" font-weight="bold">{escape(panel.title)}</text>',
-        f'<text x="{right}" y="12" text-anchor="end" fill="#666666">up to {most:.3g} {panel.unit}</text>',
+        f'<text x="{right - 4}" y="31" text-anchor="end" fill="#666666">up to {most:.3g} {panel.unit}</text>',
         f'<rect x="10" y="20" width="{WIDTH - 30}" height="{plot}" fill="#f6f6f6"/>',
     ]
     for number, (colour, (name, points)) in enumerate(zip(cycle(COLOURS), panel.lines.items(), strict=False)):
-        path = " ".join(map(place, points))
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.2"/>')
+        for piece in _split(points):
+            path = " ".join(map(place, piece))
+            parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.2"/>')
         if number < 2 * COLUMNS:
             x, y = 10 + 145 * (number % 2), HEIGHT - 8 + 12 * (number // 2)
-            parts.append(f'<text x="{x}" y="{y}" fill="{colour}">{escape(name[:26])}</text>')
+            shown = name if len(name) <= LEGEND else f"…{name[1 - LEGEND :]}"
+            parts.append(f'<text x="{x}" y="{y}" fill="{colour}">{escape(shown)}</text>')
     return "".join(parts)
+
+
+def _split(points: list[Point]) -> Iterator[list[Point]]:
+    """Where nothing was measured there is no line."""
+    piece: list[Point] = []
+    for point in points:
+        if piece and point[0] - piece[-1][0] > 2 * INTERVAL_S:
+            yield piece
+            piece = []
+        piece.append(point)
+    yield piece
 
 
 def read_dashboards() -> list[dict[str, Any]]:

@@ -99,6 +99,12 @@ SITUATIONS: dict[str, Situation] = {
         {"routable": {(NEW, Stage.THINKER): 1, (NEW, Stage.TALKER): 1}},
         {"Ready": ("False", "NotRoutable"), "Degraded": ("False", "NothingWrong")},
     ),
+    "told, and not yet heard, while older servers are there": (
+        [*ALL_READY, build_server("talker", OLD)],
+        TOLD,
+        {"routable": {}},
+        {"Ready": ("False", "Updating"), "Progressing": ("True", "Updating")},
+    ),
     "gateways that are silent": (ALL_READY, TOLD, {"routable": {}}, {"Ready": ("False", "NotRoutable")}),
     "a stage that is not ready": (TWO_READY, TOLD, {}, {"Ready": ("False", "PodsNotReady")}),
     "one of two ready": (
