@@ -19,11 +19,12 @@ from typing import Any, Final
 import aiohttp
 import psutil
 from rich.console import Console
-from tercet_wire.names import API_GROUP, API_VERSION, KIND, PLURAL
+from tercet_wire.names import API_GROUP, API_VERSION, KIND, PLURAL, Stage
 
 from bench.machine import describe_machine
 from bench.reports import Claim, Report, print_report, write_report
 from bench.scale_cluster import (
+    GPU,
     ApiServer,
     OperatorProbe,
     Sample,
@@ -46,6 +47,7 @@ POLL_S: Final = 1.0
 START_S: Final = 60.0
 LIMIT_S: Final = 1200.0
 SERVERS: Final = 3
+"""Each asks for a GPU; the fake nodes have as many as pods."""
 CHILDREN: Final = {
     "/apis/apps/v1/deployments": SERVERS,
     "/api/v1/services": SERVERS,
@@ -190,7 +192,10 @@ def build_document(name: str, namespace: str) -> dict[str, Any]:  # Any: a manif
         "apiVersion": f"{API_GROUP}/{API_VERSION}",
         "kind": KIND,
         "metadata": {"name": name, "namespace": namespace},
-        "spec": {"model": {"source": "demo://tiny"}},
+        "spec": {
+            "model": {"source": "demo://tiny"},
+            "stages": {stage.value: {"resources": {"limits": {GPU: "1"}}} for stage in Stage},
+        },
     }
 
 

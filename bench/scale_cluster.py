@@ -27,6 +27,7 @@ CRD: Final = ROOT / "charts" / "tercet" / "files" / "omnideployments.yaml"
 PROGRAMS: Final = Path(os.environ.get("KUBE_BIN") or Path.home() / ".cache/tercet/kube/v1.35.4/bin")
 NODE_LABEL: Final = "tercet.dev/scale"
 PODS_PER_NODE: Final = 250
+GPU: Final = "nvidia.com/gpu"
 START_S: Final = 120
 APPLY: Final = {"Content-Type": "application/apply-patch+yaml"}
 MERGE: Final = {"Content-Type": "application/merge-patch+json"}
@@ -93,7 +94,7 @@ class ApiServer:
         return len(page["items"]) + int(page["metadata"].get("remainingItemCount", 0))
 
     async def add_nodes(self, pods: int) -> None:
-        capacity = {"cpu": "1k", "memory": "4Ti", "pods": str(PODS_PER_NODE)}
+        capacity = {"cpu": "1k", "memory": "4Ti", "pods": str(PODS_PER_NODE), GPU: str(PODS_PER_NODE)}
         status = {"status": {"capacity": capacity, "allocatable": capacity}}
         for number in range(-(-pods // PODS_PER_NODE) + 1):
             node = {
