@@ -21,6 +21,8 @@ HEALTHY_S: Final = 60.0
 """A command that ran this long is forgiven its earlier deaths."""
 FIRST_DELAY_S: Final = 0.5
 LONGEST_DELAY_S: Final = 30.0
+CRASHES: Final = 2
+"""How often a command may crash before it is ready: Triton may abort at its start on a busy machine."""
 LEASH_S: Final = 10.0
 """What the leash may need beyond the command's own grace."""
 SHORT_GRACE_S: Final = 2.0
@@ -47,13 +49,13 @@ def restart_delay_s(deaths: int) -> float:
 
 
 async def keep_running(command: Command, *, ready: asyncio.Event, report: Report) -> None:
-    """Runs until cancelled. A death before `ready` is set is an error, since a restart would not help."""
+    """Runs until cancelled. An end by itself before `ready` is set is an error: a restart would not help."""
     deaths = 0
     clock = asyncio.get_running_loop().time
     while True:
         began = clock()
         code = await run_command(command)
-        if not ready.is_set():
+        if not ready.is_set() and not (_is_crash(code) and deaths < CRASHES):
             raise CommandError(_death_notice(command, code))
         deaths = 1 if clock() - began >= HEALTHY_S else deaths + 1
         delay_s = restart_delay_s(deaths)
@@ -61,6 +63,11 @@ async def keep_running(command: Command, *, ready: asyncio.Event, report: Report
             f"{command.name} ended with code {code}; starts again in {delay_s:g} s (log: {command.log_path})"
         )
         await asyncio.sleep(delay_s)
+
+
+def _is_crash(code: int) -> bool:
+    """It was ended by a signal, as a shell writes that."""
+    return code > 128
 
 
 async def run_command(command: Command) -> int:

@@ -11,7 +11,7 @@ import psutil
 import pytest
 from tercet_cli import leash
 from tercet_cli.errors import CommandError
-from tercet_cli.supervision import Command, keep_running, read_output, restart_delay_s, run_command
+from tercet_cli.supervision import CRASHES, Command, keep_running, read_output, restart_delay_s, run_command
 
 WAIT_S = 20
 
@@ -111,6 +111,15 @@ async def test_a_death_before_ready_is_an_error_with_the_log(tmp_path: Path) -> 
     dying = command(tmp_path, "sh", "-c", "echo no such model; exit 1")
     with pytest.raises(CommandError, match=r"family ended with code 1.*\n.*no such model"):
         await keep_running(dying, ready=asyncio.Event(), report=lambda line: None)
+
+
+async def test_a_crash_before_ready_is_tried_again(tmp_path: Path) -> None:
+    """By a signal, which says nothing of the model; one that crashes on and on is an error all the same."""
+    reports: list[str] = []
+    crashing = command(tmp_path, "sh", "-c", "echo ouch; kill -ABRT $$")
+    with pytest.raises(CommandError, match=r"family ended with code 134.*\n.*ouch"):
+        await keep_running(crashing, ready=asyncio.Event(), report=reports.append)
+    assert len(reports) == CRASHES
 
 
 async def test_a_death_after_ready_is_reported_and_mended(tmp_path: Path) -> None:

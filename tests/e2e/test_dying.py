@@ -10,9 +10,10 @@ import httpx
 import psutil
 import pytest
 from openai import APIError, AsyncOpenAI, InternalServerError
+from tercet_wire.names import Stage
 
 from tests.e2e.idle import POLL_S, wait_until
-from tests.e2e.processes import find_server, find_stage, tritons
+from tests.e2e.processes import find_servers, find_stage, tritons
 from tests.e2e.replies import ENDLESS, SPOKEN, Reply, ask_about, hear, stream
 from tests.e2e.served import Served
 
@@ -35,10 +36,11 @@ async def healing(served: Served) -> AsyncIterator[None]:
     await wait_until(lambda: is_ready(served), HEAL_S)
 
 
-async def keep_dead(served: Served) -> None:
-    """Kill its servers as often as they come back."""
+async def keep_dead(served: Served, *stages: Stage) -> None:
+    """Kill the servers of these stages as often as they come back; none named: all."""
     while True:
-        for server in tritons(served.process.pid):
+        servers = [server for stage in stages for server in find_servers(served, stage)]
+        for server in servers if stages else tritons(served.process.pid):
             with suppress(psutil.NoSuchProcess):
                 server.kill()
         await asyncio.sleep(POLL_S)
@@ -91,15 +93,16 @@ async def test_turns_whose_server_dies_end_in_a_typed_error(colocated: Served, s
 
 
 async def test_without_code2wav_text_is_still_served(disaggregated: Served) -> None:
-    """One stage's server dies: what needs it is refused as such, the rest goes on, and it comes back."""
+    """One stage's server is away: what needs it is refused as such, the rest goes on, and it comes back."""
     spoken = ask_about() | SPOKEN
     async with AsyncOpenAI(base_url=disaggregated.url, api_key="none", max_retries=0) as sdk:
         before = await hear(sdk, spoken)
-        find_server(disaggregated, "code2wav").kill()
+        killer = asyncio.create_task(keep_dead(disaggregated, Stage.CODE2WAV))
         async with healing(disaggregated):
             written = await hear(sdk, ask_about())
             with pytest.raises(InternalServerError) as refused:
                 await sdk.chat.completions.create(**spoken)
+            killer.cancel()
         after = await hear(sdk, spoken)
     assert written.text
     assert refused.value.status_code == 503
