@@ -4,7 +4,7 @@ BIN := .venv/bin
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test e2e lint type bench soak lock release clean
+.PHONY: help install run test e2e lint type bench soak demo-model demo-eval lock release clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,7 +35,7 @@ lint: install ## ruff and import contracts
 
 type: install ## mypy --strict
 	$(BIN)/mypy wire/tercet_wire engine/tercet_engine host/tercet_host gateway/tercet_gateway operator/tercet_operator cli/tercet_cli
-	$(BIN)/mypy tests bench examples hack charts/tercet/files
+	$(BIN)/mypy tests bench demo examples hack charts/tercet/files
 	for stage in thinker talker code2wav; do $(BIN)/mypy model_repo/$$stage/1/model.py || exit 1; done
 
 bench: install ## Measure against transformers on this machine; prints tables, writes bench/results/
@@ -43,6 +43,17 @@ bench: install ## Measure against transformers on this machine; prints tables, w
 
 soak: install ## Hundreds of turns in a row: memory, KV blocks, processes
 	$(BIN)/python -m pytest -m soak --timeout 3600
+
+demo-model: .venv/demo-installed ## Make the demo model again: a night on two cores, half an hour on a GPU (DEMO="--device cuda")
+	$(BIN)/python -m demo $(DEMO)
+
+demo-eval: .venv/demo-installed ## What the demo model says, hears and sees, how well and how fast; against transformers
+	$(BIN)/python -m demo.evaluate
+
+.venv/demo-installed: .venv/installed requirements/demo.txt
+	@command -v espeak-ng >/dev/null || { echo "espeak-ng not found: install it (Debian: apt-get install espeak-ng)"; exit 1; }
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --requirements requirements/demo.txt
+	@touch $@
 
 lock: ## Write requirements/*.txt anew from pyproject.toml
 	hack/lock.sh $(BIN)/uv

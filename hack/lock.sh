@@ -20,6 +20,7 @@ lock operator operator
 lock engine engine cli # pods fetch their model with the `tercet` command
 lock local local
 lock dev dev
+lock demo dev demo -- --constraint requirements/dev.txt # what is added to dev
 
 # torch's wheel asks for all of CUDA; on a CPU it loads three of its libraries and stand-ins for the others
 # (images/absent-cuda.sh), which makes the image three gigabytes smaller.

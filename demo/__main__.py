@@ -1,0 +1,67 @@
+"""`python -m demo [STEP ...]`: make the demo model again, from a grammar and espeak-ng to a checkpoint.
+
+Without steps everything that is not there yet is made: data first, then two lanes of training side by side. It can
+be stopped at any time and goes on where it was. What it makes is kept in `--folder`.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from demo.steps import LANES, STEPS, Setting, is_done
+
+_FOLDER: Final = Path("demo/work")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    given = _parse(words)
+    setting = Setting(
+        folder=given.folder, device=given.device, seconds=given.seconds, talks=given.talks
+    )
+    given.folder.mkdir(parents=True, exist_ok=True)
+    if given.steps:
+        for name in given.steps:
+            STEPS[name].run(setting)
+        return 0
+    return _make_all(given, setting)
+
+
+def _make_all(given: argparse.Namespace, setting: Setting) -> int:
+    """Each lane in processes of its own, so that the lanes share nothing but the machine."""
+    shared = [name for name in STEPS if not any(name in lane for lane in LANES)]
+    first, last = shared[:-1], shared[-1:]
+    lanes = [[name for name in lane if not is_done(name, setting)] for lane in LANES]
+    for groups in ([first], lanes, [last]):
+        running = [_start(given, group) for group in groups if group]
+        if any([process.wait() for process in running]):
+            return 1
+    return 0
+
+
+def _start(given: argparse.Namespace, steps: Sequence[str]) -> subprocess.Popen[bytes]:
+    options = ["--folder", str(given.folder), "--device", given.device, "--talks", str(given.talks)]
+    if given.seconds is not None:
+        options += ["--seconds", str(given.seconds)]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // len(LANES)))}
+    return subprocess.Popen([sys.executable, "-m", "demo", *options, *steps], env=environment)
+
+
+def _parse(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m demo", description=__doc__)
+    parser.add_argument("steps", nargs="*", metavar="STEP", help=f"of {', '.join(STEPS)}; else all")
+    parser.add_argument("--folder", type=Path, default=_FOLDER, help="where all that is made is kept")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--seconds", type=float, help="of each training, in place of the recipe's")
+    parser.add_argument("--talks", type=int, default=16_000, help="conversations that the talker learns from")
+    given = parser.parse_args(words)
+    if unknown := set(given.steps) - set(STEPS):
+        parser.error(f"no such step: {', '.join(sorted(unknown))}")
+    return given
+
+
+if __name__ == "__main__":
+    sys.exit(main())

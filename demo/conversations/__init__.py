@@ -1,0 +1,1 @@
+"""What is said to the demo and what it answers: a seeded grammar, pure Python."""

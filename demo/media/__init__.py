@@ -1,0 +1,1 @@
+"""Draws and sounds what `demo.conversations` describes."""

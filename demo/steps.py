@@ -1,0 +1,169 @@
+"""The steps that lead from nothing to the demo's checkpoint, and how long each training takes on which device."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+from tercet_engine.checkpoint import Checkpoint, open_checkpoint
+from tercet_engine.demo import ensure_demo
+
+from demo.assembling import assemble, balance_states
+from demo.conversations.conversing import draw_talks
+from demo.conversations.shown import list_spoken_texts
+from demo.media.sounds import make_spoken_pool
+from demo.thinker.lessons import read_batches
+from demo.thinker.training import note_states, train_thinker
+from demo.size import build_demo_config
+from demo.voice.codec import learn_codec
+from demo.voice.corpus import make_speech, read_speech
+from demo.voice.dit import train_dit
+from demo.voice.speakers import build_speakers
+from demo.voice.states import write_states
+from demo.voice.talker import train_talker
+from demo.voice.vocoder import train_vocoder
+
+SEED: Final = 1
+_HOURS_ON_CPU: Final = {"thinker": 4.0, "talker": 4.0, "dit": 3.0, "vocoder": 5.0}
+_SECONDS_ON_GPU: Final = {"thinker": 330.0, "talker": 400.0, "dit": 360.0, "vocoder": 360.0}
+_BATCHES: Final = {"thinker": (16, 128), "dit": (12, 96), "vocoder": (8, 64), "talker": (16, 128)}
+"""On a CPU, on a GPU."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    folder: Path
+    device: str
+    talks: int
+    seconds: float | None = None
+    """Of each training, in place of the recipe's."""
+
+    @property
+    def torch_device(self) -> torch.device:
+        return torch.device(self.device)
+
+    def duration(self, part: str) -> float:
+        if self.seconds is not None:
+            return self.seconds
+        return _HOURS_ON_CPU[part] * 3600 if self.device == "cpu" else _SECONDS_ON_GPU[part]
+
+    def batch(self, part: str) -> int:
+        return _BATCHES[part][self.device != "cpu"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    run: Callable[[Setting], None]
+    makes: str
+    """The file or folder that is there once the step is done."""
+
+
+def is_done(name: str, setting: Setting) -> bool:
+    return (setting.folder / STEPS[name].makes).exists()
+
+
+def _speak(setting: Setting) -> None:
+    texts = dict.fromkeys(talk.reply for talk in draw_talks(SEED, setting.talks))
+    make_speech(list(texts), setting.folder, os.cpu_count() or 1, setting.torch_device)
+
+
+def _record(setting: Setting) -> None:
+    make_spoken_pool(list_spoken_texts(), setting.folder, os.cpu_count() or 1)
+
+
+def _code(setting: Setting) -> None:
+    learn_codec(read_speech(setting.folder).to(setting.torch_device), setting.folder)
+
+
+def _train_dit(setting: Setting) -> None:
+    config = build_demo_config().token2wav_config.dit_config
+    speech = read_speech(setting.folder).to(setting.torch_device)
+    weights = train_dit(
+        config, speech, setting.folder, seconds=setting.duration("dit"), batch=setting.batch("dit")
+    )
+    _keep(weights, setting, "dit")
+
+
+def _train_vocoder(setting: Setting) -> None:
+    config = build_demo_config().token2wav_config.bigvgan_config
+    speech = read_speech(setting.folder).to(setting.torch_device)
+    weights = train_vocoder(
+        config, speech, setting.folder, seconds=setting.duration("vocoder"), batch=setting.batch("vocoder")
+    )
+    _keep(weights, setting, "vocoder")
+
+
+def _train_thinker(setting: Setting) -> None:
+    weights = train_thinker(
+        build_demo_config().thinker_config,
+        _open_processor(setting),
+        setting.folder,
+        device=setting.torch_device,
+        seconds=setting.duration("thinker"),
+        batch=setting.batch("thinker"),
+    )
+    held = {name: value.float() for name, value in weights.items()}
+    balance_states(held)
+    _keep(held, setting, "thinker")
+
+
+def _note_states(setting: Setting) -> None:
+    talks = draw_talks(SEED, setting.talks)
+    batches = read_batches(_open_processor(setting), setting.folder, talks, batch=64)
+    lessons = note_states(
+        build_demo_config().thinker_config, _kept(setting, "thinker"), talks, batches, setting.torch_device
+    )
+    write_states(list(lessons), read_speech(setting.folder).texts, setting.folder)
+
+
+def _open_processor(setting: Setting) -> Checkpoint:
+    """A checkpoint that has the demo's tokenizer and media processors; its weights are not looked at."""
+    return open_checkpoint(ensure_demo("tiny", setting.folder))
+
+
+def _train_talker(setting: Setting) -> None:
+    embeddings = _kept(setting, "thinker")["model.embed_tokens.weight"]
+    speech = read_speech(setting.folder).to(setting.torch_device)
+    weights = train_talker(
+        build_demo_config().talker_config,
+        embeddings,
+        speech,
+        setting.folder,
+        seconds=setting.duration("talker"),
+        batch=setting.batch("talker"),
+    )
+    _keep(weights, setting, "talker")
+
+
+def _assemble(setting: Setting) -> None:
+    config = build_demo_config()
+    speakers = build_speakers(read_speech(setting.folder), config.token2wav_config.dit_config.enc_emb_dim)
+    parts = {part: _kept(setting, part) for part in ("thinker", "talker", "dit", "vocoder")}
+    assemble(config, parts, speakers, setting.folder / "checkpoint")
+
+
+def _keep(weights: Mapping[str, torch.Tensor], setting: Setting, part: str) -> None:
+    held = {name: value.detach().cpu().clone() for name, value in weights.items()}
+    torch.save(held, setting.folder / f"{part}.pt")
+
+
+def _kept(setting: Setting, part: str) -> dict[str, torch.Tensor]:
+    held: dict[str, torch.Tensor] = torch.load(setting.folder / f"{part}.pt", weights_only=True)
+    return held
+
+
+STEPS: Final = {
+    "speech": Step(run=_speak, makes="speech.pt"),
+    "codec": Step(run=_code, makes="codec.pt"),
+    "record": Step(run=_record, makes="spoken.npz"),
+    "thinker": Step(run=_train_thinker, makes="thinker.pt"),
+    "states": Step(run=_note_states, makes="states.pt"),
+    "dit": Step(run=_train_dit, makes="dit.pt"),
+    "vocoder": Step(run=_train_vocoder, makes="vocoder.pt"),
+    "talker": Step(run=_train_talker, makes="talker.pt"),
+    "assemble": Step(run=_assemble, makes="checkpoint"),
+}
+LANES: Final = (("thinker", "states", "talker"), ("dit", "vocoder"))
+"""What can be trained side by side; within a lane each step needs the one before it, or its cores."""

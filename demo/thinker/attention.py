@@ -1,0 +1,38 @@
+"""Attention for training the encoders: parts of equal length are done at once.
+
+transformers' encoders attend picture by picture and window by window in a Python loop, unless they are told that
+flash attention is there; then they hand over everything and where the parts begin.
+"""
+
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+_NAME: Final = "flash_attention_by_length"
+
+
+def attend_by_length(encoder: nn.Module) -> None:
+    """Let this encoder use it."""
+    ALL_ATTENTION_FUNCTIONS.register(_NAME, _attend)
+    encoder.config._attn_implementation = _NAME
+
+
+def _attend(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+) -> tuple[Tensor, None]:
+    """(1, heads, rows, d) each -> (1, rows, heads, d)."""
+    del module, attention_mask
+    starts: Tensor = options["cu_seq_lens_q"].long()
+    lengths = starts.diff()
+    mixed = torch.empty_like(query[0].transpose(0, 1))  # (rows, heads, d)
+    for length in lengths.unique().tolist():
+        rows = (starts[:-1][lengths == length][:, None] + torch.arange(length, device=starts.device)).flatten()
+        parts = [
+            each[0, :, rows].unflatten(1, (-1, length)).transpose(0, 1) for each in (query, key, value)
+        ]  # (parts, heads, length, d)
+        some = functional.scaled_dot_product_attention(*parts, scale=options["scaling"])
+        mixed = mixed.index_copy(0, rows, some.transpose(1, 2).flatten(0, 1).to(mixed.dtype))
+    return mixed[None], None

@@ -1,0 +1,146 @@
+"""Conversations as padded batches for the thinker, prepared by the engine's own prompter in worker processes."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import torch
+from tercet_engine.checkpoint import Checkpoint
+from tercet_engine.demo.vocabulary import TOKENS
+from tercet_engine.prompts import Prepared, Prompter
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+
+from demo.conversations.conversing import draw_conversations
+from demo.conversations.scenes import Conversation
+from demo.media.rendering import render
+from demo.media.sounds import SpokenPool
+
+_SORTED_BATCHES: Final = 8
+"""Batches are cut out of this many batches' worth of conversations, sorted by length."""
+_MOST_WORKERS: Final = 14
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    conversation: Conversation
+    prepared: Prepared
+    reply: list[int]
+    """With the end token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Right-padded. `targets` are -1 but where a token of the reply is to be said next."""
+
+    ids: Tensor  # (batch, rows)
+    positions: Tensor  # (3, batch, rows)
+    targets: Tensor  # (batch, rows)
+    mels: Tensor  # (mel bins, frames of all sounds)
+    mel_frames: Tensor  # (sounds,)
+    images: Tensor  # (patches, values)
+    image_grids: Tensor  # (images, 3)
+    videos: Tensor
+    video_grids: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        return Batch(**{each.name: getattr(self, each.name).to(device, non_blocking=True) for each in fields(self)})
+
+
+class Classroom:
+    """Makes lessons out of conversations. `checkpoint` is of any demo: only its processor is used."""
+
+    def __init__(self, checkpoint: Checkpoint, pool: SpokenPool) -> None:
+        self._prompter = Prompter(checkpoint)
+        self._pool = pool
+
+    def prepare(self, conversation: Conversation) -> Lesson:
+        rendered = render(conversation, self._pool)
+        prepared = self._prompter.prepare(rendered.turn, rendered.pixels, rendered.samples)
+        reply = [*conversation.reply.encode(), TOKENS["<|im_end|>"]]
+        return Lesson(conversation=conversation, prepared=prepared, reply=reply)
+
+
+def collate(lessons: Sequence[Lesson]) -> Batch:
+    width = max(len(lesson.prepared.ids) + len(lesson.reply) - 1 for lesson in lessons)
+    ids = torch.full((len(lessons), width), TOKENS["<|endoftext|>"])
+    targets = torch.full((len(lessons), width), -1)
+    positions = torch.zeros(3, len(lessons), width, dtype=torch.long)
+    for row, lesson in enumerate(lessons):
+        prepared, reply = lesson.prepared, torch.tensor(lesson.reply)
+        prompt, end = len(prepared.ids), len(prepared.ids) + len(reply) - 1
+        ids[row, :prompt], ids[row, prompt:end] = prepared.ids, reply[:-1]
+        targets[row, prompt - 1 : end] = reply
+        positions[:, row, :prompt] = prepared.positions
+        positions[:, row, prompt:] = prepared.next_position + torch.arange(width - prompt)
+    sounds = [sound for lesson in lessons for sound in lesson.prepared.sounds]
+    images = [image for lesson in lessons for image in lesson.prepared.images]
+    videos = [video for lesson in lessons for video in lesson.prepared.videos]
+    return Batch(
+        ids=ids,
+        positions=positions,
+        targets=targets,
+        mels=torch.cat([torch.empty(128, 0), *(sound.mel for sound in sounds)], 1),
+        mel_frames=torch.tensor([sound.mel.shape[1] for sound in sounds], dtype=torch.long),
+        images=torch.cat([torch.empty(0, 1176), *(image.values for image in images)]).bfloat16(),
+        image_grids=torch.cat([torch.empty(0, 3, dtype=torch.long), *(image.grid_thw for image in images)]),
+        videos=torch.cat([torch.empty(0, 1176), *(video.values for video in videos)]).bfloat16(),
+        video_grids=torch.cat([torch.empty(0, 3, dtype=torch.long), *(video.grid_thw for video in videos)]),
+    )
+
+
+class _Stream(IterableDataset[Batch]):
+    """Batches without end; each worker draws conversations of its own."""
+
+    def __init__(self, checkpoint: Checkpoint, folder: Path, batch: int, seed: int) -> None:
+        self._checkpoint, self._folder, self._batch, self._seed = checkpoint, folder, batch, seed
+
+    def __iter__(self) -> Iterator[Batch]:
+        torch.set_num_threads(1)
+        worker = get_worker_info()
+        classroom = Classroom(self._checkpoint, SpokenPool(self._folder))
+        conversations = draw_conversations(1000 * self._seed + (worker.id if worker else 0))
+        while True:
+            many = [classroom.prepare(each) for each in islice(conversations, self._batch * _SORTED_BATCHES)]
+            many.sort(key=lambda lesson: len(lesson.prepared.ids) + len(lesson.reply))
+            starts = torch.randperm(_SORTED_BATCHES) * self._batch
+            yield from (collate(many[start : start + self._batch]) for start in starts.tolist())
+
+
+class _Chapters(Dataset[Batch]):
+    """Given conversations, so many in a batch, in their order."""
+
+    def __init__(self, checkpoint: Checkpoint, folder: Path, conversations: Sequence[Conversation], batch: int) -> None:
+        self._checkpoint, self._folder, self._batch = checkpoint, folder, batch
+        self._conversations = conversations
+        self._classroom: Classroom | None = None
+
+    def __len__(self) -> int:
+        return -(-len(self._conversations) // self._batch)
+
+    def __getitem__(self, index: int) -> Batch:
+        if self._classroom is None:  # in the worker that it serves
+            torch.set_num_threads(1)
+            self._classroom = Classroom(self._checkpoint, SpokenPool(self._folder))
+        some = self._conversations[index * self._batch : (index + 1) * self._batch]
+        return collate([self._classroom.prepare(conversation) for conversation in some])
+
+
+def read_batches(
+    checkpoint: Checkpoint, folder: Path, conversations: Sequence[Conversation], *, batch: int
+) -> Iterator[Batch]:
+    chapters = _Chapters(checkpoint, folder, conversations, batch)
+    return iter(DataLoader(chapters, batch_size=None, num_workers=_count_workers()))
+
+
+def stream_batches(checkpoint: Checkpoint, folder: Path, *, batch: int, seed: int) -> Iterator[Batch]:
+    """Without end."""
+    stream = _Stream(checkpoint, folder, batch, seed)
+    return iter(DataLoader(stream, batch_size=None, num_workers=_count_workers(), prefetch_factor=3))
+
+
+def _count_workers() -> int:
+    return max(1, min(_MOST_WORKERS, (os.cpu_count() or 1) - 2))

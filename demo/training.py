@@ -1,0 +1,134 @@
+"""A training run that is given a length of time, shows its progress and can be interrupted.
+
+The learning rate follows the time spent, so the same recipe fits a fast machine and a slow one. What is kept of
+the network is an average over its last steps. A run that finds its own unfinished state goes on from there.
+"""
+
+import math
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+_SAVE_EVERY_S: Final = 60.0
+_REPORT_EVERY_S: Final = 10.0
+_AVERAGED_SHARE: Final = 0.05
+"""Of the steps so far: over so many the average reaches back. A longer one lags behind a short training."""
+_AVERAGE_EVERY: Final = 4
+_FINAL_RATE: Final = 0.02
+"""Of the highest learning rate, at the end."""
+
+Losses = Mapping[str, Tensor]
+"""The entry `loss` is minimised, the others are only shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    seconds: float
+    rate: float
+    warmup_steps: int = 200
+    betas: tuple[float, float] = (0.9, 0.98)
+    decay: float = 0.01
+    clip: float = 1.0
+
+
+def train(
+    name: str, net: nn.Module, folder: Path, recipe: Recipe, measure: Callable[[float], Losses]
+) -> dict[str, Tensor]:
+    """Minimise `measure(progress)` over `net`, progress going from 0 to 1; returns the averaged weights."""
+    run = _Run(name, net, folder, recipe)
+    for progress in run.steps():
+        losses = measure(progress)
+        run.learn(losses["loss"])
+        run.note(losses)
+    run.save()
+    return run.average
+
+
+class _Run:
+    def __init__(self, name: str, net: nn.Module, folder: Path, recipe: Recipe) -> None:
+        self._name, self._net, self._recipe = name, net, recipe
+        self._path = folder / f"{name}.state.pt"
+        self._parameters = [each for each in net.parameters() if each.requires_grad]
+        self._optimizer = torch.optim.AdamW(
+            self._parameters, lr=recipe.rate, betas=recipe.betas, weight_decay=recipe.decay, foreach=True
+        )
+        self.average = {key: value.clone() for key, value in net.state_dict().items()}
+        self._step, self._spent_s = 0, 0.0
+        self._notes: dict[str, list[Tensor]] = defaultdict(list)
+        if self._path.exists():
+            self._restore()
+
+    def steps(self) -> Iterator[float]:
+        started = time.monotonic() - self._spent_s
+        saved = reported = time.monotonic()
+        while self._spent_s < self._recipe.seconds:
+            progress = self._spent_s / self._recipe.seconds
+            self._set_rate(progress)
+            yield progress
+            now = time.monotonic()
+            self._step += 1
+            self._spent_s = now - started
+            if now - reported > _REPORT_EVERY_S:
+                self._report()
+                reported = now
+            if now - saved > _SAVE_EVERY_S:
+                self.save()
+                saved = now
+        self._report()
+
+    def learn(self, loss: Tensor) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._parameters, self._recipe.clip)
+        self._optimizer.step()
+        if self._step % _AVERAGE_EVERY == 0:
+            self._take_average()
+
+    def note(self, losses: Losses) -> None:
+        for key, value in losses.items():
+            self._notes[key].append(value.detach())
+
+    def save(self) -> None:
+        partial = self._path.with_suffix(".partial")
+        state: dict[str, Any] = {
+            "net": self._net.state_dict(),
+            "average": self.average,
+            "optimizer": self._optimizer.state_dict(),
+            "step": self._step,
+            "spent_s": self._spent_s,
+        }
+        torch.save(state, partial)
+        partial.rename(self._path)
+
+    def _restore(self) -> None:
+        state = torch.load(self._path, weights_only=True)
+        self._net.load_state_dict(state["net"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self.average = {key: value.to(self.average[key].device) for key, value in state["average"].items()}
+        self._step, self._spent_s = state["step"], state["spent_s"]
+
+    def _set_rate(self, progress: float) -> None:
+        falling = _FINAL_RATE + (1 - _FINAL_RATE) * (1 + math.cos(math.pi * progress)) / 2
+        rising = min(1.0, (self._step + 1) / self._recipe.warmup_steps)
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._recipe.rate * falling * rising
+
+    @torch.no_grad()
+    def _take_average(self) -> None:
+        share = _AVERAGE_EVERY / (_AVERAGE_EVERY + _AVERAGED_SHARE * self._step)
+        current = self._net.state_dict()
+        floating = [key for key, value in current.items() if value.is_floating_point()]
+        torch._foreach_lerp_([self.average[key] for key in floating], [current[key] for key in floating], share)
+
+    def _report(self) -> None:
+        means = {key: float(torch.stack(values).float().mean()) for key, values in self._notes.items()}
+        self._notes.clear()
+        shown = "  ".join(f"{key} {value:.4f}" for key, value in means.items())
+        share = self._spent_s / self._recipe.seconds
+        print(f"{self._name}: {share:4.0%}  step {self._step}  {self._spent_s:.0f} s  {shown}", flush=True)

@@ -1,0 +1,52 @@
+"""The demo's codec: the nearest of some thousand pairs of mel frames, found by k-means.
+
+Fifty codes a second, one for two frames. Code 0 means "no code" to the DiT's guidance, so centroid i has id
+i + 1; the ids lie within the real model's 8,192.
+"""
+
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from demo.voice.corpus import Speech
+from demo.voice.spectra import MELS
+
+CENTROIDS: Final = 2048
+_ROUNDS: Final = 25
+_SAMPLE: Final = 200_000
+_FILE: Final = "codec.pt"
+_ROWS: Final = 16_384
+
+
+def learn_codec(speech: Speech, folder: Path) -> None:
+    """Find the centroids and code the corpus; does nothing if that is done."""
+    path = folder / _FILE
+    if path.exists():
+        return
+    pairs = speech.mel.view(-1, 2 * MELS)
+    generator = torch.Generator(pairs.device).manual_seed(3)
+    chosen = torch.randperm(len(pairs), generator=generator, device=pairs.device)[:_SAMPLE]
+    sample = pairs[chosen]
+    centroids = sample[:CENTROIDS].clone()
+    for _ in range(_ROUNDS):
+        nearest = _nearest(sample, centroids)
+        counts = torch.bincount(nearest, minlength=CENTROIDS)
+        sums = torch.zeros_like(centroids).index_add_(0, nearest, sample)
+        strays = sample[torch.randint(len(sample), (CENTROIDS,), generator=generator, device=pairs.device)]
+        centroids = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], strays)
+    codes = _nearest(pairs, centroids)
+    error = float((pairs - centroids[codes]).abs().mean())
+    print(f"codec: {CENTROIDS} centroids, mean error {error:.3f} of a unit variance", flush=True)
+    torch.save({"centroids": centroids.cpu(), "codes": (codes + 1).to(torch.int16).cpu()}, path)
+
+
+def read_codec(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Centroids (2048, 160) and the corpus's codes (frames / 2,)."""
+    held = torch.load(folder / _FILE, weights_only=True)
+    return held["centroids"], held["codes"].long()
+
+
+def _nearest(pairs: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
+    norms = centroids.square().sum(1)
+    return torch.cat([(norms - 2 * rows @ centroids.T).argmin(1) for rows in pairs.split(_ROWS)])

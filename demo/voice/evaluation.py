@@ -1,0 +1,113 @@
+"""Words, ends and lengths of the demo's speech on sentences that it was not trained on.
+
+A listener (pocketsphinx) writes down the original of espeak-ng and what the product's engines say, whole and in
+windows, with every solver. The engines run in this process, with the settings that a deployment gives them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from tercet_engine.stage import ThinkerInput
+from tercet_gateway.conversation import SPEECH_PROMPT
+from tercet_wire.messages import ChatMessage, Speech, TextPart, Turn
+from tercet_wire.settings import WindowSettings
+
+from demo.voice.listening import Model
+from demo.voice.recognition import Errors, Recogniser, count_errors, split_words
+from demo.voice.spectra import SAMPLE_RATE_HZ
+from demo.voice.synthesis import Voice, Wave, synthesise
+
+WINDOWS: Final = {
+    "whole, rk4, 10 points": WindowSettings(mode="whole"),
+    "default windows, rk4, 10 points": WindowSettings(),
+    "first window of 4 codes": WindowSettings(first_codes=4),
+    "default windows, rk4, 6 points": WindowSettings(points=6),
+    "default windows, midpoint, 10 points": WindowSettings(solver="midpoint"),
+    "default windows, midpoint, 6 points": WindowSettings(solver="midpoint", points=6),
+    "default windows, midpoint, 4 points": WindowSettings(solver="midpoint", points=4),
+    "default windows, euler, 10 points": WindowSettings(solver="euler"),
+    "default windows, euler, 6 points": WindowSettings(solver="euler", points=6),
+}
+_AT_ONCE: Final = 16
+_QUIET: Final = 0.02
+"""Of the loudest sample: below it the speech has ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A sentence that was to be said, what the thinker wrote, and how it sounds."""
+
+    wanted: str
+    voice: str
+    written: str
+    codes: tuple[int, ...]
+    original: Wave
+    turn: Turn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ends:
+    """Share of replies that end soon after their last word, and of those as long as the original."""
+
+    quiet_s: tuple[float, ...]
+    lengths: tuple[float, ...]
+
+
+def speak_lines(model: Model, sentences: Sequence[str], voice: Voice) -> list[Line]:
+    """Ask for each sentence to be repeated."""
+    lines = []
+    for first in range(0, len(sentences), _AT_ONCE):
+        some = sentences[first : first + _AT_ONCE]
+        turns = [_ask(sentence, voice) for sentence in some]
+        spoken = model.answer([ThinkerInput(turn=turn) for turn in turns])
+        for sentence, turn, reply in zip(some, turns, spoken, strict=True):
+            original = synthesise(sentence, voice)
+            lines.append(
+                Line(
+                    wanted=sentence,
+                    voice=voice.name,
+                    written=reply.text,
+                    codes=reply.codes,
+                    original=original,
+                    turn=turn,
+                )
+            )
+    return lines
+
+
+def hear_originals(recogniser: Recogniser, lines: Sequence[Line]) -> Errors:
+    return _sum(count_errors(split_words(line.wanted), recogniser.hear(line.original)) for line in lines)
+
+
+def hear(recogniser: Recogniser, model: Model, lines: Sequence[Line], windows: str) -> Errors:
+    return _sum(
+        count_errors(split_words(line.wanted), recogniser.hear(model.render(windows, line.turn, line.codes)))
+        for line in lines
+    )
+
+
+def measure_ends(model: Model, lines: Sequence[Line], windows: str) -> Ends:
+    waves = [model.render(windows, line.turn, line.codes) for line in lines]
+    return Ends(
+        quiet_s=tuple(measure_quiet_end(wave) for wave in waves),
+        lengths=tuple(len(wave) / len(line.original) for wave, line in zip(waves, lines, strict=True)),
+    )
+
+
+def measure_quiet_end(wave: NDArray[np.float32]) -> float:
+    """Seconds from the last sound to the end."""
+    loud = np.flatnonzero(np.abs(wave) > _QUIET * np.abs(wave).max())
+    return float(len(wave) - 1 - loud[-1]) / SAMPLE_RATE_HZ if len(loud) else len(wave) / SAMPLE_RATE_HZ
+
+
+def _ask(sentence: str, voice: Voice) -> Turn:
+    said = (("system", SPEECH_PROMPT), ("user", f"Repeat after me: {sentence}"))
+    messages = tuple(ChatMessage(role=role, content=(TextPart(text=text),)) for role, text in said)
+    return Turn(messages=messages, speech=Speech(voice=voice.name))
+
+
+def _sum(errors: Iterator[Errors]) -> Errors:
+    return sum(errors, Errors())

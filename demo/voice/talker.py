@@ -1,0 +1,171 @@
+"""Trains the talker: from the thinker's states to the codes of the corpus.
+
+The rows are those of the reference: the prompt's states, the speaker's token with codec pad, the first state of
+the reply with codec start, then a state and the code before it for each step, the text's end once and padding
+from there on. Some of the codes that it is fed are wrong, since its own will be.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from tercet_engine.demo.vocabulary import SPEAKERS, TOKENS
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniTalkerForConditionalGeneration
+
+from demo.training import Recipe, train
+from demo.voice.codec import read_codec
+from demo.voice.corpus import Speech
+from demo.voice.states import States, read_states
+from demo.voice.synthesis import VOICES
+
+_WRONG: Final = 0.1
+_SHORT_PROMPT: Final = 48
+_LONG_PROMPT: Final = 640
+_LONG_EVERY: Final = 4
+"""Each fourth batch, a smaller one, has whole prompts; the others only their last rows, which cost less."""
+_LONG_SHARE: Final = 4
+_SLACK: Final = 8
+"""Batches are cut out of this many batches' worth of utterances, sorted by length."""
+_MOST_CODES: Final = 400
+_EVENNESS: Final = 1e-3
+"""Keeps the logits' log-sum near zero, where the repetition penalty on codes does no harm."""
+
+
+def train_talker(
+    config: Any, embeddings: Tensor, speech: Speech, folder: Path, *, seconds: float, batch: int
+) -> dict[str, Tensor]:
+    """`embeddings` are the thinker's (vocabulary, hidden)."""
+    device = speech.mel.device
+    net = Qwen2_5OmniTalkerForConditionalGeneration._from_config(config, attn_implementation="sdpa")
+    net = net.to(device).train()
+    dictation = _Dictation(net, embeddings.to(device), read_states(folder).to(device), speech, folder, batch)
+    recipe = Recipe(seconds=seconds, rate=1.2e-3, decay=0.05)
+    return train("talker", net, folder, recipe, dictation.measure)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rows:
+    """A padded batch: `states` (batch, rows, hidden), `codes` and `targets` (batch, rows), -1 for none."""
+
+    states: Tensor
+    codes: Tensor
+    targets: Tensor
+    positions: Tensor  # (3, batch, rows)
+
+
+class _Dictation:
+    def __init__(
+        self, net: Any, embeddings: Tensor, states: States, speech: Speech, folder: Path, batch: int
+    ) -> None:
+        self._net, self._batch = net, batch
+        centroids, codes = read_codec(folder)
+        self._near = _find_neighbours(centroids).to(embeddings.device)
+        self.lines = Lines(net.config, embeddings, states, speech, codes.to(embeddings.device))
+        self._steps = 0
+        self._queue: list[Tensor] = []
+
+    def measure(self, progress: float) -> dict[str, Tensor]:
+        del progress
+        self._steps += 1
+        is_long = self._steps % _LONG_EVERY == 0
+        chosen = self._next_batch()
+        if is_long:
+            chosen = chosen[: max(1, len(chosen) // _LONG_SHARE)]
+        rows = self.lines.lay_out(chosen, _LONG_PROMPT if is_long else _SHORT_PROMPT)
+        logits, targets = self._speak(rows)
+        sums = logits.logsumexp(-1)
+        loss = functional.cross_entropy(logits, targets)
+        with torch.no_grad():
+            right = (logits.argmax(-1) == targets).float().mean()
+        return {"loss": loss + _EVENNESS * sums.square().mean(), "codes": loss, "right": right}
+
+    def _next_batch(self) -> Tensor:
+        if not self._queue:
+            device = self._near.device
+            many = torch.randint(self.lines.count, (_SLACK * self._batch,), device=device)
+            ordered = many[self.lines.lengths(many).argsort()]
+            parts = list(ordered.split(self._batch))
+            self._queue = [parts[i] for i in torch.randperm(len(parts)).tolist()]
+        return self._queue.pop()
+
+    def _speak(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        net = self._net
+        with torch.autocast(rows.states.device.type, torch.bfloat16, rows.states.device.type == "cuda"):
+            spoken = net.model.embed_tokens(self._blur(rows.codes).clamp(min=0))
+            spoken = spoken * (rows.codes >= 0)[..., None]
+            inputs = net.thinker_to_talker_proj(rows.states + spoken)
+            hidden = net.model(inputs_embeds=inputs, position_ids=rows.positions, use_cache=False)[0]
+            wanted = rows.targets >= 0
+            logits = net.codec_head(hidden[wanted])
+        return logits.float(), rows.targets[wanted]
+
+    def _blur(self, codes: Tensor) -> Tensor:
+        """Exchange some codes for others, half of them for ones that sound alike."""
+        fate = torch.rand(codes.shape, device=codes.device)
+        is_sound = (codes > 0) & (codes <= len(self._near))
+        at = (codes - 1).clamp(0, len(self._near) - 1)
+        alike = self._near[at, torch.randint(self._near.shape[1], codes.shape, device=codes.device)] + 1
+        random = torch.randint(1, len(self._near) + 1, codes.shape, device=codes.device)
+        codes = torch.where(is_sound & (fate < _WRONG), alike, codes)
+        return torch.where(is_sound & (fate < _WRONG / 2), random, codes)
+
+
+class Lines:
+    """The utterances of the corpus as the talker's rows; line i is conversation i // voices in voice i % voices."""
+
+    def __init__(self, config: Any, embeddings: Tensor, states: States, speech: Speech, codes: Tensor) -> None:
+        self._config, self._states, self._codes = config, states, codes
+        self._voices = embeddings[[SPEAKERS[voice.name] for voice in VOICES]]
+        self._ends = embeddings[[TOKENS["<|tts_text_eos|>"], TOKENS["<|tts_text_pad|>"]]]
+        self.count = len(states.texts_of) * len(VOICES)
+        texts = int(speech.texts_of.max()) + 1
+        self._utterances = torch.empty(texts, len(VOICES), dtype=torch.long, device=codes.device)
+        self._utterances[speech.texts_of, speech.voices] = torch.arange(len(speech.voices), device=codes.device)
+        self._starts = speech.starts // 2
+
+    def lengths(self, lines: Tensor) -> Tensor:
+        utterances = self._utterance(lines)
+        return self._starts[utterances + 1] - self._starts[utterances]
+
+    def lay_out(self, lines: Tensor, most_prompt: int) -> Rows:
+        states, config = self._states, self._config
+        talks, voices, utterances = lines // len(VOICES), lines % len(VOICES), self._utterance(lines)
+        prompt_ends = states.prompt_starts[talks + 1]
+        prompts = (prompt_ends - states.prompt_starts[talks]).clamp(max=most_prompt)
+        replies = states.reply_starts[talks + 1] - states.reply_starts[talks]
+        spoken = self.lengths(lines).clamp(max=_MOST_CODES)
+        width = int((prompts + 2 + spoken).max())
+        at = torch.arange(width, device=lines.device) - prompts[:, None]  # 0 at the speaker's token
+        before, step = at < 0, at - 1
+
+        row = (prompt_ends[:, None] + at).clamp(0, len(states.prompts) - 1)
+        said = (states.reply_starts[talks][:, None] + step).clamp(0, len(states.replies) - 1)
+        after = self._ends[(step > replies[:, None]).long()]
+        laid = torch.where((step < replies[:, None])[..., None], states.replies[said].float(), after)
+        laid = torch.where((at == 0)[..., None], self._voices[voices][:, None], laid)
+        laid = torch.where(before[..., None], states.prompts[row].float(), laid)
+
+        def code_at(place: Tensor) -> Tensor:
+            return self._codes[(self._starts[utterances][:, None] + place).clamp(0, len(self._codes) - 1)]
+
+        count = spoken[:, None]
+        codes = torch.where(step - 1 < count, code_at(step - 1), config.tts_codec_pad_token_id)
+        codes = torch.where(step == 0, config.tts_codec_start_token_id, codes)
+        codes = torch.where(at == 0, config.tts_codec_pad_token_id, codes).masked_fill(before, -1)
+        targets = torch.where(step < count, code_at(step), -1)
+        targets = torch.where(step == count, config.tts_codec_end_token_id, targets).masked_fill(at < 1, -1)
+
+        going_on = (states.next_positions[talks][:, None] + at)[None].expand(3, -1, -1)
+        positions = torch.where(before, states.positions[:, row].long(), going_on)
+        return Rows(states=laid, codes=codes, targets=targets, positions=positions)
+
+    def _utterance(self, lines: Tensor) -> Tensor:
+        return self._utterances[self._states.texts_of[lines // len(VOICES)], lines % len(VOICES)]
+
+
+def _find_neighbours(centroids: Tensor, count: int = 6) -> Tensor:
+    """(centroids, count): the nearest others of each."""
+    return torch.cdist(centroids, centroids).topk(count + 1, largest=False).indices[:, 1:]
