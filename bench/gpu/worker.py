@@ -1,0 +1,106 @@
+"""The process that measures: parts in order, each under a time limit, each figure written as it is found.
+
+`python -m bench.gpu` starts it, and starts it again with the parts that are left if one has ended it. A part
+that exceeds its time ends the process with the stacks of all threads on stderr.
+"""
+
+import argparse
+import faulthandler
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from bench.gpu import decoding, host_time, kernels, peer, roof, sound, speaking
+from bench.gpu.engines import ApartEngines, Engines
+from bench.gpu.models import build_model, read_config, write_checkpoint
+from bench.gpu.plans import Plan
+from bench.gpu.records import Recorder
+
+
+def make_checkpoint(engines: Engines, record: Recorder) -> None:
+    """A folder that is there is whole: it gets its name at the end."""
+    plan = engines.plan
+    if plan.weights.exists():
+        return
+    started = time.perf_counter()
+    model = build_model(read_config(plan.model), torch.device(plan.device), plan.torch_dtype)
+    record.add("weights drawn", time.perf_counter() - started, "s")
+    partial = plan.folder.with_name(f"{plan.folder.name}-partial")
+    write_checkpoint(model, partial)
+    partial.rename(plan.folder)
+    record.add("weights written", time.perf_counter() - started, "s")
+    del model
+    engines.close()
+
+
+def measure_apart(engines: Engines, record: Recorder) -> None:
+    """Three processes on one device."""
+    engines.close()
+    apart = ApartEngines(engines.plan)
+    try:
+        with ThreadPoolExecutor() as threads:  # each takes a while to start
+            list(threads.map(partial(getattr, apart), ("thinker", "talker", "code2wav")))
+        speaking.measure(apart, record, where="three processes")
+        for stage, engine in apart.stages.items():
+            for when, size in engine.read_memory().items():
+                record.add(f"memory of {stage}", size / 2**30, "GiB", when=when)
+    finally:
+        apart.close()
+
+
+Part = Callable[[Engines, Recorder], None]
+PARTS: Final[Mapping[str, Part]] = {
+    "roof": roof.measure,
+    "checkpoint": make_checkpoint,
+    "thinker": decoding.measure_thinker,
+    "talker": decoding.measure_talker,
+    "code2wav": sound.measure,
+    "computing": speaking.measure_computing,
+    "speaking": speaking.measure,
+    "kernels": kernels.measure,
+    "host": host_time.measure,
+    "peer": peer.measure,
+    "apart": measure_apart,
+    "prompt": decoding.measure_long_prompt,
+}
+"""In the order in which they run; what most depends on comes first."""
+
+
+def run(plan: Plan, parts: list[str], file: Path, part_s: float) -> None:
+    engines = Engines(plan)
+    try:
+        for part in parts:
+            faulthandler.dump_traceback_later(part_s, exit=True)
+            record = Recorder(model=plan.model, part=part, file=file)
+            started = time.perf_counter()
+            PARTS[part](engines, record)
+            record.add(f"part {part}", time.perf_counter() - started, "s")
+            record.finish()
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        engines.close()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("order", type=json.loads, help="what to do, as JSON")
+    order: dict[str, Any] = parser.parse_args().order
+    checkpoint = order.pop("checkpoint")
+    parts, file, part_s = order.pop("parts"), Path(order.pop("file")), order.pop("part_s")
+    plan = Plan(
+        **{**order, "folder": Path(order["folder"])}, checkpoint=Path(checkpoint) if checkpoint else None
+    )
+    torch.backends.cuda.matmul.allow_tf32 = False
+    run(plan, parts, file, part_s)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
