@@ -6,6 +6,7 @@ starting up cancel.
 
 import time
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from statistics import median, quantiles
 from typing import Any, Final
@@ -44,9 +45,9 @@ def measure_thinker(engines: Engines, record: Recorder) -> None:
 
     think(max(amounts.thinker_turns), amounts.warm_tokens, is_spoken=True)
     for is_spoken in (False, True):
-        for turns in amounts.thinker_turns:
+        for turns in amounts.thinker_turns[:: 2 if is_spoken else 1]:
             think(turns, amounts.warm_tokens, is_spoken=is_spoken)
-            step_s = step_time(amounts, lambda tokens: think(turns, tokens, is_spoken=is_spoken))  # noqa: B023
+            step_s = step_time(amounts, partial(think, turns, is_spoken=is_spoken), amounts.rounds)
             name = "thinker, states handed on" if is_spoken else "thinker"
             record.add(name, turns / step_s, "tok/s", turns=turns)
             record.add(f"{name}, a step", 1000 * step_s, "ms", turns=turns)
@@ -69,7 +70,7 @@ def measure_talker(engines: Engines, record: Recorder) -> None:
     talk(max(amounts.talker_turns), amounts.warm_tokens)
     for turns in amounts.talker_turns:
         talk(turns, amounts.warm_tokens)
-        step_s = step_time(amounts, lambda codes: talk(turns, codes))  # noqa: B023
+        step_s = step_time(amounts, partial(talk, turns), amounts.rounds)
         record.add("talker", turns / step_s, "codes/s", turns=turns)
         record.add("talker, a step", 1000 * step_s, "ms", turns=turns)
 
@@ -96,10 +97,10 @@ def build_talker_input(
     )
 
 
-def step_time(amounts: Amounts, work: Callable[[int], float]) -> float:
+def step_time(amounts: Amounts, work: Callable[[int], float], rounds: int) -> float:
     """Median seconds of a step. `work` decodes that many tokens and says how long it took."""
     short, long = amounts.warm_tokens, amounts.warm_tokens + amounts.timed_tokens
-    steps = [(work(long) - work(short)) / amounts.timed_tokens for _ in range(amounts.rounds)]
+    steps = [(work(long) - work(short)) / amounts.timed_tokens for _ in range(rounds)]
     return median(steps)
 
 

@@ -96,6 +96,13 @@ def _list_sound(figures: Figures) -> Iterator[Row]:
                 for turns in figures.values("first window", "turns")
             ]
             yield f"first window of {codes} codes, {solver}, ms", " / ".join(shown), "1 / 8 turns", ""
+    for numbers in figures.values("SNR against float32", "numbers"):
+        shown = [
+            _show(figures.find("first window of blocks", numbers=numbers, turns=turns)) for turns in (1, 8)
+        ]
+        snr = _show(figures.find("SNR against float32", numbers=numbers))
+        name = f"1 block, 1 turn / 2 blocks, 8 turns, {numbers}, ms"
+        yield name, " / ".join(shown), f"SNR {snr} dB", ""
     for name in ("streamed against whole", "late windows against early ones"):
         yield name, _show(figures.find(name)), "", ""
 

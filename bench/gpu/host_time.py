@@ -5,6 +5,7 @@ Steps of thinkers with few layers and with as many as the real one: the slope is
 """
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -52,7 +53,7 @@ def _time_steps(engines: Engines, layers: int, turns: tuple[int, ...]) -> dict[i
     try:
         for count in turns:
             think(count, amounts.warm_tokens)
-        return {count: step_time(amounts, lambda tokens: think(count, tokens)) for count in turns}  # noqa: B023
+        return {count: step_time(amounts, partial(think, count), amounts.rounds) for count in turns}
     finally:
         thinker.shutdown()
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -11,7 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 from bench.gpu.decoding import build_talker_input
 from bench.gpu.engines import Engines
 from bench.gpu.records import Recorder
-from bench.gpu.sound import FIRST_CODES, build_input, time_window
+from bench.gpu.sound import CROWD, FIRST_CODES, build_input, time_window
 from bench.gpu.turns import build_turn, time_all
 
 STEPS: Final = 16
@@ -38,10 +39,12 @@ def measure(engines: Engines, record: Recorder) -> None:
         return time_all(engines.talker, [given])
 
     for turns in amounts.thinker_turns[:3]:
-        _profile(record, f"thinker, {turns} turns", STEPS, lambda: think(turns))  # noqa: B023
+        _profile(record, f"thinker, {turns} turns", STEPS, partial(think, turns))
     _profile(record, "talker, 1 turn", STEPS, talk)
     first = build_input(FIRST_CODES, None, last=False)
-    _profile(record, "code2wav, first window", 1, lambda: time_window(engines, [first]))
+    for turns in (1, CROWD):
+        what = f"code2wav, first windows of {turns} turns"
+        _profile(record, what, 1, partial(time_window, engines.code2wav, [first] * turns))
 
 
 def _profile(record: Recorder, what: str, steps: int, work: Callable[[], float]) -> None:

@@ -7,6 +7,7 @@ networks is cut there, and its figures are then bounds.
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ def measure(engines: Engines, record: Recorder) -> None:
     amounts = plan.amounts
     for turns in amounts.thinker_turns:
         peer.think(turns, amounts.warm_tokens)
-        step_s = step_time(amounts, lambda tokens: peer.think(turns, tokens))  # noqa: B023
+        step_s = step_time(amounts, partial(peer.think, turns), amounts.long_rounds)
         record.add("transformers, thinker", turns / step_s, "tok/s", turns=turns)
     peer.speak(1, tokens=4, codes=12)
     for turns in [turns for turns in amounts.spoken_turns if turns <= 8]:

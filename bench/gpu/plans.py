@@ -14,9 +14,12 @@ import torch
 class Amounts:
     rounds: int
     """Measurements that medians are taken of."""
+    long_rounds: int
+    """The same of whole spoken turns, and of transformers, which take seconds each."""
     thinker_turns: tuple[int, ...]
     talker_turns: tuple[int, ...]
     spoken_turns: tuple[int, ...]
+    apart_turns: tuple[int, ...]
     warm_tokens: int
     """A reply's tokens that are not timed: by then every turn has its prompt behind it."""
     timed_tokens: int
@@ -30,10 +33,12 @@ class Amounts:
 
 
 FULL: Final = Amounts(
-    rounds=5,
+    rounds=3,
+    long_rounds=2,
     thinker_turns=(1, 8, 32, 64),
     talker_turns=(1, 8, 32),
     spoken_turns=(1, 8, 32),
+    apart_turns=(1, 8),
     warm_tokens=24,
     timed_tokens=96,
     prompt_letters=180,
@@ -45,9 +50,11 @@ FULL: Final = Amounts(
 )
 QUICK: Final = Amounts(
     rounds=1,
+    long_rounds=1,
     thinker_turns=(1, 4),
     talker_turns=(1, 4),
     spoken_turns=(1, 2),
+    apart_turns=(1,),
     warm_tokens=8,
     timed_tokens=8,
     prompt_letters=40,

@@ -36,11 +36,14 @@ SETTLE_S: Final = 0.05
 Output = TypeVar("Output")
 
 
-def measure(engines: Engines, record: Recorder, *, where: str = "one process") -> None:
-    amounts = engines.plan.amounts
-    for turns in amounts.spoken_turns:
-        speak(engines, turns)
-        rounds = [speak(engines, turns) for _ in range(amounts.rounds)]
+def measure(engines: Engines, record: Recorder) -> None:
+    measure_turns(engines, record, engines.plan.amounts.spoken_turns, where="one process")
+
+
+def measure_turns(engines: Engines, record: Recorder, counts: Sequence[int], *, where: str) -> None:
+    speak(engines, 1)  # warm
+    for turns in counts:
+        rounds = [speak(engines, turns) for _ in range(engines.plan.amounts.long_rounds)]
         spoken = [each for crowd in rounds for each in crowd]
         facts = {"turns": turns, "where": where}
         record.add("TTFT", 1000 * median(each.ttft_s for each in spoken), "ms", **facts)

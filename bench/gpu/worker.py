@@ -47,7 +47,8 @@ def measure_apart(engines: Engines, record: Recorder) -> None:
     try:
         with ThreadPoolExecutor() as threads:  # each takes a while to start
             list(threads.map(partial(getattr, apart), ("thinker", "talker", "code2wav")))
-        speaking.measure(apart, record, where="three processes")
+        turns = engines.plan.amounts.apart_turns
+        speaking.measure_turns(apart, record, turns, where="three processes")
         for stage, engine in apart.stages.items():
             for when, size in engine.read_memory().items():
                 record.add(f"memory of {stage}", size / 2**30, "GiB", when=when)
@@ -64,6 +65,7 @@ PARTS: Final[Mapping[str, Part]] = {
     "code2wav": sound.measure,
     "computing": speaking.measure_computing,
     "speaking": speaking.measure,
+    "precision": sound.measure_precision,
     "kernels": kernels.measure,
     "host": host_time.measure,
     "peer": peer.measure,
@@ -97,7 +99,6 @@ def main() -> int:
     plan = Plan(
         **{**order, "folder": Path(order["folder"])}, checkpoint=Path(checkpoint) if checkpoint else None
     )
-    torch.backends.cuda.matmul.allow_tf32 = False
     run(plan, parts, file, part_s)
     return 0
 

@@ -32,7 +32,6 @@ def test_every_part_measures_something(tmp_path: Path) -> None:
         ("one process", 1),
         ("one process", 2),
         ("three processes", 1),
-        ("three processes", 2),
     ]
     (lengths,) = {record["facts"]["cut"] for record in records if record["name"] == "transformers, RTF"}
     assert lengths is False
