@@ -36,6 +36,7 @@ SECTIONS: Final = {128: (16, 24, 24), 64: (16, 16, 0)}
 # Any: transformers' config and model classes set their fields dynamically.
 def read_config(name: str) -> Any:
     """One of MODELS, with the demo's special tokens."""
+    hf_logging.set_verbosity_error()  # it warns of the talker's text tokens, which are the thinker's
     demo = build_config(SIZES["tiny"])
     if name == "tiny":
         return demo
@@ -47,7 +48,6 @@ def read_config(name: str) -> Any:
     values["thinker_config"]["text_config"]["rope_parameters"]["mrope_section"] = list(SECTIONS[128])
     talker = values["talker_config"]
     talker["rope_parameters"]["mrope_section"] = list(SECTIONS[talker["head_dim"]])
-    hf_logging.set_verbosity_error()  # it warns of the talker's text tokens, which are the thinker's
     return Qwen2_5OmniConfig.from_dict(values)
 
 

@@ -59,6 +59,8 @@ def measure_turns(engines: Engines, record: Recorder, counts: Sequence[int], *, 
 def measure_computing(engines: Engines, record: Recorder) -> None:
     """Each stage alone to its part of the first sound; their sum is what TTFA is compared with."""
     amounts = engines.plan.amounts
+    _, outputs = _think(engines, _build_turn(engines))
+    record.add("prompt", outputs[0].positions.shape[1], "tokens")
     _compute(engines)
     rounds = [_compute(engines) for _ in range(max(3, amounts.rounds))]
     names = ("thinker: prompt and two tokens", "talker: prompt and first codes", "code2wav: first window")
