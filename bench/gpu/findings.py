@@ -118,8 +118,9 @@ def _list_hosts(figures: Figures) -> Iterator[Row]:
         yield name, _show(loud), f"without {_show(quiet)}", _show(figures.ratio(loud, quiet))
     for stage in ("thinker", "talker", "code2wav"):
         name = f"memory of {stage}"
-        shown = (_show(figures.find(name, when=when)) for when in ("loading", "loaded", "running"))
-        yield f"{name}, GiB: loading / loaded / running", " / ".join(shown), "", ""
+        shown = (_show(figures.find(name, what=what)) for what in ("loading", "loaded", "running"))
+        known = (_show(figures.find(name, what=what)) for what in ("weights", "keys and values"))
+        yield f"{name}, GiB: loading / loaded / running", " / ".join(shown), f"of it {' + '.join(known)}", ""
 
 
 def _find_gap(figures: Figures, prompt: str, chunk: int) -> float | None:

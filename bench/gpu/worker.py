@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from tercet_wire.names import Stage
 
+from bench.architecture import count_values
 from bench.gpu import decoding, host_time, kernels, peer, roof, sound, speaking
-from bench.gpu.engines import ApartEngines, Engines
+from bench.gpu.engines import ApartEngines, Engines, build_settings
 from bench.gpu.models import build_model, read_config, write_checkpoint
 from bench.gpu.plans import Plan
 from bench.gpu.records import Recorder
@@ -49,11 +51,23 @@ def measure_apart(engines: Engines, record: Recorder) -> None:
             list(threads.map(partial(getattr, apart), ("thinker", "talker", "code2wav")))
         turns = engines.plan.amounts.apart_turns
         speaking.measure_turns(apart, record, turns, where="three processes")
-        for stage, engine in apart.stages.items():
-            for when, size in engine.read_memory().items():
-                record.add(f"memory of {stage}", size / 2**30, "GiB", when=when)
+        _record_memory(apart, record)
     finally:
         apart.close()
+
+
+def _record_memory(apart: ApartEngines, record: Recorder) -> None:
+    """Beside the most that each stage had: what its weights take, and its keys and values."""
+    values = count_values(apart.checkpoint.config)
+    for stage, engine in apart.stages.items():
+        settings = build_settings(apart.plan, stage)
+        sizes = {
+            "weights": values.on_device[stage] * getattr(torch, settings.dtype).itemsize,
+            "keys and values": 0 if stage is Stage.CODE2WAV else settings.kv_bytes,
+            **engine.read_memory(),
+        }
+        for what, size in sizes.items():
+            record.add(f"memory of {stage}", size / 2**30, "GiB", what=what)
 
 
 Part = Callable[[Engines, Recorder], None]
