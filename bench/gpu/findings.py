@@ -103,8 +103,16 @@ def _list_sound(figures: Figures) -> Iterator[Row]:
         snr = _show(figures.find("SNR against float32", numbers=numbers))
         name = f"1 block, 1 turn / 2 blocks, 8 turns, {numbers}, ms"
         yield name, " / ".join(shown), f"SNR {snr} dB", ""
-    for name in ("streamed against whole", "late windows against early ones"):
-        yield name, _show(figures.find(name)), "", ""
+    for turns in figures.values("streamed against whole", "turns"):
+        yield (
+            f"streamed against whole, {turns} turns",
+            _show(figures.find("streamed against whole", turns=turns)),
+            "",
+            "",
+        )
+    for seconds in figures.values("late windows against early ones", "seconds"):
+        found = figures.find("late windows against early ones")
+        yield f"late windows against early ones, {seconds} s", _show(found), "", ""
 
 
 def _list_hosts(figures: Figures) -> Iterator[Row]:
@@ -118,6 +126,8 @@ def _list_hosts(figures: Figures) -> Iterator[Row]:
         yield name, _show(loud), f"without {_show(quiet)}", _show(figures.ratio(loud, quiet))
     for stage in ("thinker", "talker", "code2wav"):
         name = f"memory of {stage}"
+        if figures.find(name) is None:
+            continue
         shown = (_show(figures.find(name, what=what)) for what in ("loading", "loaded", "running"))
         known = (_show(figures.find(name, what=what)) for what in ("weights", "keys and values"))
         yield f"{name}, GiB: loading / loaded / running", " / ".join(shown), f"of it {' + '.join(known)}", ""

@@ -91,6 +91,8 @@ PARTS: Final[Mapping[str, Part]] = {
 
 def run(plan: Plan, parts: list[str], file: Path, part_s: float) -> None:
     engines = Engines(plan)
+    if plan.device == "cpu":
+        torch.set_num_threads(1)  # as many as each stage has there
     try:
         for part in parts:
             faulthandler.dump_traceback_later(part_s, exit=True)
