@@ -4,10 +4,10 @@ BIN := .venv/bin
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test e2e lint type bench soak demo-model demo-eval lock release clean
+.PHONY: help install run test test-gpu e2e lint type bench bench-gpu soak demo-model demo-eval lock release clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: .venv/installed ## Install the locked dependencies and Tercet into .venv
 
@@ -25,6 +25,9 @@ run: install ## Serve the demo model here: Triton with three stages and the gate
 test: install lint type ## Lint, check types and run every test that needs no Kubernetes and no GPU
 	$(BIN)/python -m pytest
 
+test-gpu: install ## The engine's equality tests with its stages on the first CUDA device
+	$(BIN)/python -m pytest -m gpu tests/engine
+
 e2e: install ## The operator, the chart and the product on a real one-node Kubernetes (root; builds its programs once)
 	hack/e2e.sh
 
@@ -40,6 +43,9 @@ type: install ## mypy --strict
 
 bench: install ## Measure against transformers on this machine; prints tables, writes bench/results/
 	$(BIN)/python -m bench
+
+bench-gpu: install ## The engine in the shapes of 3B and 7B on a CUDA device (BENCH="--quick" tries it)
+	$(BIN)/python -m bench.gpu $(BENCH)
 
 soak: install ## Hundreds of turns in a row: memory, KV blocks, processes
 	$(BIN)/python -m pytest -m soak --timeout 3600

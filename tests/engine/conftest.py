@@ -1,12 +1,21 @@
-"""The demo checkpoint and the oracle, each made once for all tests of the engine."""
+"""The demo checkpoint, the oracle and the devices, each made once for all tests of the engine."""
 
 from pathlib import Path
 
 import pytest
+import torch
 from tercet_engine.checkpoint import Checkpoint, open_checkpoint
 from tercet_engine.demo import ensure_demo
 
 from tests.engine.reference import Reference
+
+
+@pytest.fixture(scope="session", params=["cpu", pytest.param("cuda:0", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> str:
+    """Where the stages compute; the oracle stays on the CPU, so on a GPU single precision has to be that."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    return str(request.param)
 
 
 @pytest.fixture(scope="session")

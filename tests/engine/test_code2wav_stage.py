@@ -94,9 +94,9 @@ def settings_for(folder: Path, **changes: object) -> StageSettings:
 
 
 @pytest.fixture(scope="module")
-def loaded(folder: Path) -> SpeechModel:
+def loaded(folder: Path, device: str) -> SpeechModel:
     """Its networks."""
-    return load_model(open_checkpoint(folder), settings_for(folder), torch.device("cpu"))
+    return load_model(open_checkpoint(folder), settings_for(folder), torch.device(device))
 
 
 @pytest.fixture
@@ -390,9 +390,9 @@ def test_shutdown_ends_every_turn(model: SpeechModel, folder: Path) -> None:
         assert failure.type == "cancelled"
 
 
-def test_a_checkpoint_is_served_on_several_devices(folder: Path) -> None:
+def test_a_checkpoint_is_served_on_several_devices(folder: Path, device: str) -> None:
     """Each device has its own loop; the turns are spread over them."""
-    engine = load_code2wav(settings_for(folder, devices=("cpu", "cpu")))
+    engine = load_code2wav(settings_for(folder, devices=(device, device)))
     listeners = [Listener(), Listener(), Listener()]
     for number, listener in enumerate(listeners):
         engine.open(f"turn {number}", first(draw_codes(30)), listener)

@@ -29,15 +29,13 @@ Load = Callable[..., tuple[Thinker, Talker]]
 
 
 @pytest.fixture
-def load(demo: Path) -> Iterator[Load]:
+def load(demo: Path, device: str) -> Iterator[Load]:
     """Loads the two stages and ends them."""
     pairs: list[tuple[Thinker, Talker]] = []
 
     def make(**settings: Any) -> tuple[Thinker, Talker]:
-        thinker, talker = (
-            StageSettings(stage=stage, checkpoint=str(demo), **settings)
-            for stage in (Stage.THINKER, Stage.TALKER)
-        )
+        given: dict[str, Any] = {"checkpoint": str(demo), "devices": (device,), **settings}
+        thinker, talker = (StageSettings(stage=stage, **given) for stage in (Stage.THINKER, Stage.TALKER))
         pairs.append((load_thinker(thinker), load_talker(talker)))
         return pairs[-1]
 
@@ -110,9 +108,9 @@ def test_speech_does_not_depend_on_how_memory_and_prompts_are_cut(
         assert (case.name, thoughts[case.name].voice.codes) == (case.name, reference.reply(case).codes)
 
 
-def test_several_devices_share_the_turns(load: Load, reference: Reference) -> None:
+def test_several_devices_share_the_turns(load: Load, reference: Reference, device: str) -> None:
     """Each has a network and memory of its own; a turn stays where it began."""
-    thoughts = converse(*load(devices=("cpu", "cpu")), SOME[:4])
+    thoughts = converse(*load(devices=(device, device)), SOME[:4])
     for case in SOME[:4]:
         assert thoughts[case.name].tokens == reference.reply(case).tokens
         assert thoughts[case.name].voice.codes == reference.reply(case).codes

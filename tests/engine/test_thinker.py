@@ -27,12 +27,13 @@ Load = Callable[..., Thinker]
 
 
 @pytest.fixture
-def load(demo: Path) -> Iterator[Load]:
+def load(demo: Path, device: str) -> Iterator[Load]:
     """Loads thinkers and ends them."""
     thinkers: list[Thinker] = []
 
     def make(**settings: Any) -> Thinker:
-        thinkers.append(load_thinker(StageSettings(stage=Stage.THINKER, checkpoint=str(demo), **settings)))
+        given: dict[str, Any] = {"checkpoint": str(demo), "devices": (device,), **settings}
+        thinkers.append(load_thinker(StageSettings(stage=Stage.THINKER, **given)))
         return thinkers[-1]
 
     yield make
