@@ -11,6 +11,7 @@ from tercet_wire.settings import StageSettings
 
 from tercet_engine.decoder.blocks import BlockPool
 from tercet_engine.decoder.kv import KVCache
+from tercet_engine.decoder.paged import can_attend
 from tercet_engine.decoder.reply import DecoderStage
 from tercet_engine.decoder.shape import DecoderShape
 from tercet_engine.spread import spread
@@ -44,7 +45,10 @@ def _build_loop(
     stage = build_stage(device, min(shape.context, pool.capacity_tokens))
     if device.type == "cuda":
         torch.cuda.empty_cache()  # what weights took before they were joined; other processes may need it
-    cache = KVCache(shape, pool, seats=settings.max_turns, device=device, dtype=dtype)
+    paged = can_attend(device, shape.head_dim)
+    cache = KVCache(shape, pool, seats=settings.max_turns, device=device, dtype=dtype, paged=paged)
+    if paged:
+        stage.decoder.capture(cache, settings.max_turns)
     return StepLoop(stage, cache, pool, settings)
 
 
