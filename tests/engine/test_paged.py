@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tercet_engine.decoder import paged
+from tercet_engine.decoder import paged, paged_kernel
 from tercet_engine.decoder.graphs import StaticInputs, batch_sizes
 from tercet_engine.decoder.paged import Pages
 
@@ -38,6 +38,32 @@ def test_the_kernel_is_attention() -> None:
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.split() == ["the", "same"] * 4
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:triton.*")
+@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
+def test_the_kernel_compiles_for_a_gpu(dtype: str) -> None:
+    """To machine code of an H100, which needs no GPU."""
+    triton = pytest.importorskip("triton")
+    constants = {
+        "BLOCK_TOKENS": 16,
+        "KV_HEADS": 4,
+        "SHARED": 7,
+        "ROWS": 16,
+        "DIM": 128,
+        "TILE": 64,
+        "SPLITS": 8,
+    }
+    given = dict.fromkeys(("queries", "memory"), f"*{dtype}")
+    given |= dict.fromkeys(("tables", "seats", "lengths"), "*i32") | dict.fromkeys(
+        ("mixes", "tops", "masses"), "*fp32"
+    )
+    given |= {"scale": "fp32", "row_stride": "i32", "table_width": "i32"} | dict.fromkeys(
+        constants, "constexpr"
+    )
+    source = triton.compiler.ASTSource(paged_kernel._attend_part, given, constants)
+    target = triton.backends.compiler.GPUTarget("cuda", 90, 32)
+    assert triton.compile(source, target=target).asm["cubin"]
 
 
 def test_rows_are_written_where_their_tables_say() -> None:

@@ -57,7 +57,7 @@ class DecodeGraphs:
     def __init__(self, run: Run, *, most: int, hidden: int, device: torch.device, dtype: torch.dtype) -> None:
         self._sizes = batch_sizes(most)
         self._inputs = StaticInputs(self._sizes[-1], hidden, device, dtype)
-        self._pool: tuple[int, int] | None = None
+        self._pool = torch.cuda.graph_pool_handle()
         with torch.cuda.device(device), torch.inference_mode():
             # The largest first: the smaller find their memory in its pool.
             self._graphs = {size: self._capture(run, size) for size in reversed(self._sizes)}
@@ -74,7 +74,7 @@ class DecodeGraphs:
 
     def _capture(self, run: Run, size: int) -> _Graph:
         inputs = self._inputs.cut(size)
-        side = torch.cuda.Stream()
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             run(*inputs)  # kernels compile and libraries choose theirs before, not within, the capture
@@ -82,7 +82,6 @@ class DecodeGraphs:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool):
             hidden = run(*inputs)
-        self._pool = graph.pool()
         return _Graph(graph=graph, hidden=hidden)
 
 

@@ -5,8 +5,6 @@ parts that run side by side, so that one long turn alone still fills a GPU; a se
 by their softmax mass. Lengths are read on the device, so one captured launch serves every length.
 """
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -19,20 +17,19 @@ _PROGRAMS = 256
 _MOST_SPLITS = 32
 
 
-# Any: parameters of the Triton language are pointers and constants.
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _attend_part(
-    queries: Any,
-    memory: Any,
-    tables: Any,
-    seats: Any,
-    lengths: Any,
-    mixes: Any,
-    tops: Any,
-    masses: Any,
-    scale: Any,
-    row_stride: Any,
-    table_width: Any,
+    queries,
+    memory,
+    tables,
+    seats,
+    lengths,
+    mixes,
+    tops,
+    masses,
+    scale,
+    row_stride,
+    table_width,
     BLOCK_TOKENS: tl.constexpr,
     KV_HEADS: tl.constexpr,
     SHARED: tl.constexpr,
@@ -40,7 +37,7 @@ def _attend_part(
     DIM: tl.constexpr,
     TILE: tl.constexpr,
     SPLITS: tl.constexpr,
-) -> None:
+):
     turn, head, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     length = tl.load(lengths + turn)
     table = tables + tl.load(seats + turn).to(tl.int64) * table_width
@@ -80,15 +77,15 @@ def _attend_part(
     tl.store(mixes + at_part[:, None] * DIM + dims[None, :], mixed, mask=rows[:, None] < SHARED)
 
 
-@triton.jit  # type: ignore[untyped-decorator]
+@triton.jit
 def _join_parts(
-    mixes: Any,
-    tops: Any,
-    masses: Any,
-    joined: Any,
+    mixes,
+    tops,
+    masses,
+    joined,
     DIM: tl.constexpr,
     SPLITS: tl.constexpr,
-) -> None:
+):
     """A part without keys has no mass and a top of minus infinity."""
     head = tl.program_id(0)
     parts = head * SPLITS + tl.arange(0, SPLITS)
