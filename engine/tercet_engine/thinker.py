@@ -66,7 +66,12 @@ class ThinkerStage:
         self._defaults = read_defaults(generation)
         self._most_tokens = generation.get("max_new_tokens") or _MOST_TOKENS
         self._projection = projection
-        self._threads = ThreadPoolExecutor(_PROMPT_THREADS, thread_name_prefix="thinker-prompts")
+        self._threads = ThreadPoolExecutor(
+            _PROMPT_THREADS,
+            thread_name_prefix="thinker-prompts",
+            initializer=torch.set_num_threads,
+            initargs=(1,),  # workers of their own would cost the step loop's theirs (see `build_engine`)
+        )
 
     def open(self, first: ThinkerInput, outlet: Outlet[ThinkerOutput]) -> ThinkerReply:
         turn = first.turn
