@@ -10,7 +10,7 @@ from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import (
     Qwen2_5OmniVisionEncoder,
 )
 
-from demo.thinker.attention import attend_by_length
+from demo.thinker.encoders import attend_by_length, embed_patches_by_product
 from demo.thinker.lessons import Batch
 
 
@@ -26,6 +26,7 @@ class ThinkerNet(nn.Module):
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         for encoder in (self.audio_tower, self.visual):
             attend_by_length(encoder)
+        embed_patches_by_product(self.visual)
         nn.init.normal_(self.lm_head.weight, std=0.02)
         nn.init.normal_(self.model.embed_tokens.weight, std=0.5)
 

@@ -4,6 +4,8 @@ Used by `load_thinker` and `load_talker`, which say how their stage is built on 
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -11,6 +13,7 @@ from tercet_wire.settings import StageSettings
 
 from tercet_engine.decoder.blocks import BlockPool
 from tercet_engine.decoder.kv import KVCache
+from tercet_engine.decoder.paged import can_attend
 from tercet_engine.decoder.reply import DecoderStage
 from tercet_engine.decoder.shape import DecoderShape
 from tercet_engine.spread import spread
@@ -28,8 +31,12 @@ BuildStage = Callable[[torch.device, int], DecoderStage[Input, Output, Any]]
 def build_engine(
     settings: StageSettings, shape: DecoderShape, build_stage: BuildStage[Input, Output]
 ) -> StageEngine[Input, Output]:
-    torch.set_num_threads(settings.threads)
-    return spread([_build_loop(settings, shape, build_stage, device) for device in settings.devices])
+    # On a thread that ends here: OpenMP keeps a team of workers for each thread that ever used it, and once
+    # there are more than cores, all let go of the processor between two products. That halves a step's speed.
+    threads = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(settings.threads,))
+    with threads as loader:
+        build = partial(_build_loop, settings, shape, build_stage)
+        return spread(list(loader.map(build, settings.devices)))
 
 
 def read_dtype(settings: StageSettings) -> torch.dtype:
@@ -44,7 +51,10 @@ def _build_loop(
     stage = build_stage(device, min(shape.context, pool.capacity_tokens))
     if device.type == "cuda":
         torch.cuda.empty_cache()  # what weights took before they were joined; other processes may need it
-    cache = KVCache(shape, pool, seats=settings.max_turns, device=device, dtype=dtype)
+    paged = can_attend(device, shape.head_dim)
+    cache = KVCache(shape, pool, seats=settings.max_turns, device=device, dtype=dtype, paged=paged)
+    if paged:
+        stage.decoder.capture(cache, settings.max_turns)
     return StepLoop(stage, cache, pool, settings)
 
 

@@ -26,6 +26,7 @@ from tercet_engine.decoder.kv import KVCache, Span, order_spans
 from tercet_engine.decoder.reply import DecoderStage, Outlet, Portion, Reply
 from tercet_engine.decoder.sampling import Picked, Picker, pick
 from tercet_engine.decoder.scheduler import Limits, Scheduler, Share, Ticket
+from tercet_engine.decoder.uploads import Download, upload
 from tercet_engine.device import ending_if_lost
 from tercet_engine.stage import Sink, StageError
 
@@ -119,6 +120,8 @@ class StepLoop(Generic[Input, Output]):
 
     def _run(self) -> None:
         torch.set_num_threads(self._settings.threads)  # OpenMP keeps this per thread
+        if self._cache.memory.device.type == "cuda":
+            torch.cuda.set_device(self._cache.memory.device)  # kernels that are not torch's own go there
         reason = _INTERNAL
         try:
             with torch.inference_mode():
@@ -208,12 +211,17 @@ class StepLoop(Generic[Input, Output]):
         rows, positions = self._stage.gather(portions)
         hidden = decoder.forward(rows, positions, self._cache.plan_layout(spans), self._cache)
         states = self._stage.hand_on(portions, rows, hidden)
+        leaving = None if states is None else Download(states)
         complete = [i for i, portion in enumerate(portions) if portion.reply.completes_with(portion.rows)]
-        if not complete:
-            return states, {}
-        ends = list(accumulate(span.count for span in spans))
-        logits = decoder.logits(hidden[[ends[i] - 1 for i in complete]])
-        return states, dict(zip(complete, pick(logits, [seats[i].picker for i in complete]), strict=True))
+        picked: dict[int, Picked | None] = {}
+        if complete:
+            ends = list(accumulate(span.count for span in spans))
+            lasts = [ends[i] - 1 for i in complete]
+            if len(lasts) < len(hidden):
+                hidden = hidden[upload(lasts, torch.long, hidden.device)]
+            tokens = pick(decoder.logits(hidden), [seats[i].picker for i in complete])
+            picked = dict(zip(complete, tokens, strict=True))
+        return None if leaving is None else leaving.take(), picked
 
     def _deliver(
         self,

@@ -16,6 +16,7 @@ from tercet_engine.checkpoint import Checkpoint, open_checkpoint
 from tercet_engine.decoder.model import Decoder
 from tercet_engine.decoder.reply import Outlet, Portion
 from tercet_engine.decoder.shape import read_shape
+from tercet_engine.decoder.uploads import upload
 from tercet_engine.decoder_engine import build_engine, read_dtype
 from tercet_engine.stage import StageEngine, StageError, TalkerInput, TalkerOutput
 from tercet_engine.talker_reply import CodecIds, TalkerReply, TalkerTables
@@ -53,7 +54,7 @@ class TalkerStage:
         states = torch.cat([portion.reply.next_states(portion.rows) for portion in portions])
         codes = [code for portion in portions for code in portion.reply.next_codes(portion.rows)]
         positions = torch.cat([portion.reply.next_positions(portion.rows) for portion in portions], 1)
-        spoken = functional.embedding(torch.tensor(codes, device=states.device), self._tables.codes)
+        spoken = functional.embedding(upload(codes, torch.long, states.device), self._tables.codes)
         return states + spoken, positions.to(states.device)
 
     def hand_on(

@@ -21,6 +21,7 @@ from tercet_engine.decoder.model import Decoder
 from tercet_engine.decoder.reply import Outlet, Portion
 from tercet_engine.decoder.sampling import Defaults, resolve_choice
 from tercet_engine.decoder.shape import read_shape
+from tercet_engine.decoder.uploads import upload
 from tercet_engine.decoder_engine import build_engine, read_dtype
 from tercet_engine.encoders import Encoders
 from tercet_engine.prompts import Prompter
@@ -65,7 +66,12 @@ class ThinkerStage:
         self._defaults = read_defaults(generation)
         self._most_tokens = generation.get("max_new_tokens") or _MOST_TOKENS
         self._projection = projection
-        self._threads = ThreadPoolExecutor(_PROMPT_THREADS, thread_name_prefix="thinker-prompts")
+        self._threads = ThreadPoolExecutor(
+            _PROMPT_THREADS,
+            thread_name_prefix="thinker-prompts",
+            initializer=torch.set_num_threads,
+            initargs=(1,),  # workers of their own would cost the step loop's theirs (see `build_engine`)
+        )
 
     def open(self, first: ThinkerInput, outlet: Outlet[ThinkerOutput]) -> ThinkerReply:
         turn = first.turn
@@ -93,8 +99,8 @@ class ThinkerStage:
     def _feed_back(self, replies: Sequence[ThinkerReply]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The last token of each reply, looked up all at once: (1, hidden) and (3, 1) each."""
         device = self._embeddings.device
-        tokens = torch.tensor([reply.last_token for reply in replies], dtype=torch.long, device=device)
-        places = torch.tensor([reply.next_position for reply in replies], dtype=torch.int32, device=device)
+        tokens = upload([reply.last_token for reply in replies], torch.long, device)
+        places = upload([reply.next_position for reply in replies], torch.int32, device)
         rows = functional.embedding(tokens, self._embeddings)
         return zip(torch.split(rows, 1), torch.split(places.expand(3, -1), 1, 1), strict=True)
 
@@ -108,7 +114,7 @@ class ThinkerStage:
             part if portion.reply.is_speaking else portion.reply.prompt_texts(portion.rows)
             for portion, part in zip(portions, torch.split(rows, counts), strict=True)
         ]
-        return self._projection(torch.cat(texts) + hidden).cpu()
+        return self._projection(torch.cat(texts) + hidden)
 
     def close(self) -> None:
         for threads in (self._threads, self._facts.media_thread):

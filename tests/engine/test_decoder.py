@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import torch
 from tercet_engine.decoder.blocks import BlockPool
-from tercet_engine.decoder.kv import KVCache, Span, order_spans
+from tercet_engine.decoder.kv import KVCache, Layout, Span, order_spans
 from tercet_engine.decoder.linear import build_linear
 from tercet_engine.decoder.model import Decoder
+from tercet_engine.decoder.paged import Pages
 from tercet_engine.decoder.shape import read_shape
 from torch.nn import functional
 from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import Qwen2_5OmniTextConfig
@@ -56,12 +57,29 @@ class Pair:
             for rows, positions in zip(self.rows, self.positions, strict=True)
         ]
 
-    def run(self, cuts: Sequence[Sequence[int]], block_tokens: int) -> list[torch.Tensor]:
-        """Turn i advances to `cuts[i][k]` in step k."""
-        pool = BlockPool(blocks=400 // block_tokens + 8, block_tokens=block_tokens)
-        cache = KVCache(
-            self.decoder.shape, pool, seats=len(LENGTHS), device=torch.device("cpu"), dtype=torch.float32
+    def cache(self, block_tokens: int, *, paged: bool = False) -> KVCache:
+        self.pool = BlockPool(blocks=400 // block_tokens + 8, block_tokens=block_tokens)
+        return KVCache(
+            self.decoder.shape,
+            self.pool,
+            seats=len(LENGTHS),
+            device=torch.device("cpu"),
+            dtype=torch.float32,
+            paged=paged,
         )
+
+    def run_pages(
+        self, rows: torch.Tensor, positions: torch.Tensor, pages: Pages, cache: KVCache
+    ) -> torch.Tensor:
+        layout = Layout(slots=None, groups=(), pages=pages)
+        return self.decoder.forward(rows, positions, layout, cache)
+
+    def run(
+        self, cuts: Sequence[Sequence[int]], block_tokens: int, *, paged: bool = False
+    ) -> list[torch.Tensor]:
+        """Turn i advances to `cuts[i][k]` in step k."""
+        cache = self.cache(block_tokens, paged=paged)
+        pool = self.pool
         seats = [cache.bind(pool.take(length) or ()) for length in LENGTHS]
         results: list[list[torch.Tensor]] = [[] for _ in LENGTHS]
         for step in range(max(map(len, cuts)) - 1):

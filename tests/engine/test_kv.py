@@ -21,6 +21,7 @@ def test_rows_are_written_into_their_turns_blocks() -> None:
     kv = cache()
     first, second = kv.bind((7, 2)), kv.bind((5,))
     layout = kv.plan_layout([Span(seat=second, start=1, count=1), Span(seat=first, start=2, count=4)])
+    assert layout.slots is not None
     assert layout.slots.tolist() == [21, 30, 31, 8, 9]
 
 
@@ -75,7 +76,9 @@ def test_seats_are_used_again() -> None:
     seat = kv.bind((3,))
     kv.release(seat)
     seat = kv.bind((4,))
-    assert kv.plan_layout([Span(seat=seat, start=0, count=2)]).slots.tolist() == [16, 17]
+    slots = kv.plan_layout([Span(seat=seat, start=0, count=2)]).slots
+    assert slots is not None
+    assert slots.tolist() == [16, 17]
 
 
 def test_a_failed_turns_memory_is_wiped() -> None:

@@ -4,13 +4,15 @@ Used by the step loop (which binds a turn's blocks to a seat when it is admitted
 writes and reads through a `Layout`). It does not decide who gets blocks; that is the scheduler's work.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from tercet_engine.decoder.blocks import BlockPool
+from tercet_engine.decoder.paged import Pages, locate
 from tercet_engine.decoder.shape import DecoderShape
+from tercet_engine.decoder.uploads import upload
 
 _GROUP_TOKENS = 8192
 """Most keys (padding included) that one group of decoding turns gathers: more would not stay in the cache."""
@@ -46,8 +48,11 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    slots: torch.Tensor  # (rows,) where each row's keys and values are written
+    """Rows of `pages` come first; where there are none, single rows form groups as prompts do."""
+
+    slots: torch.Tensor | None  # (rows,) where each row's keys and values are written; None: by `pages` alone
     groups: tuple[Group, ...]
+    pages: Pages | None = None
 
 
 def order_spans(spans: Sequence[Span]) -> list[int]:
@@ -59,14 +64,23 @@ class KVCache:
     """Keys and values of all layers, (layers, blocks, tokens, keys then values, head dim)."""
 
     def __init__(
-        self, shape: DecoderShape, pool: BlockPool, *, seats: int, device: torch.device, dtype: torch.dtype
+        self,
+        shape: DecoderShape,
+        pool: BlockPool,
+        *,
+        seats: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        paged: bool = False,
     ) -> None:
+        """`paged`: single rows find their keys by tables on the device, and not in groups."""
         sizes = (shape.layers, pool.blocks, pool.block_tokens, 2 * shape.kv_heads, shape.head_dim)
         self.memory = torch.zeros(sizes, device=device, dtype=dtype)
         self.block_tokens = pool.block_tokens
         self._device = device
         width = min(pool.blocks, pool.blocks_for(shape.context))
         self._tables = torch.zeros(seats, width, dtype=torch.long)
+        self.tables = torch.zeros(seats, width, dtype=torch.int32, device=device) if paged else None
         self._free_seats = list(range(seats - 1, -1, -1))
 
     def bind(self, blocks: tuple[int, ...]) -> int:
@@ -74,7 +88,10 @@ class KVCache:
         table = self._tables[self._free_seats[-1]]
         table.fill_(blocks[0])  # where shorter turns are padded, they read their own memory
         table[: len(blocks)] = torch.tensor(blocks)
-        return self._free_seats.pop()
+        seat = self._free_seats.pop()
+        if self.tables is not None:
+            self.tables[seat] = table.int()
+        return seat
 
     def release(self, seat: int) -> None:
         self._free_seats.append(seat)
@@ -85,16 +102,32 @@ class KVCache:
 
     def plan_layout(self, spans: Sequence[Span]) -> Layout:
         """Layout of a step whose rows stand in the order of `spans` (see `order_spans`)."""
+        singles = next((i for i, span in enumerate(spans) if span.count > 1), len(spans))
+        if self.tables is not None and singles:
+            return self._plan_paged(self.tables, spans[:singles], spans[singles:])
+        groups = [self._decode_group(first, some) for first, some in _cut(spans[:singles])]
+        groups += self._prompt_groups(singles, spans[singles:])
+        return Layout(slots=self._slots(spans), groups=tuple(groups))
+
+    def _slots(self, spans: Sequence[Span]) -> torch.Tensor:
         seats = torch.tensor([span.seat for span in spans for _ in range(span.count)])
         at = torch.tensor([at for span in spans for at in range(span.start, span.end)])
         slots = self._tables[seats, at // self.block_tokens] * self.block_tokens + at % self.block_tokens
-        singles = next((i for i, span in enumerate(spans) if span.count > 1), len(spans))
-        groups = [self._decode_group(first, some) for first, some in _cut(spans[:singles])]
-        row = singles
-        for span in spans[singles:]:
-            groups.append(self._prompt_group(row, span))
-            row += span.count
-        return Layout(slots=slots.to(self._device), groups=tuple(groups))
+        return slots.to(self._device)
+
+    def _plan_paged(self, tables: torch.Tensor, singles: Sequence[Span], prompts: Sequence[Span]) -> Layout:
+        numbers = [[span.seat for span in singles], [span.end for span in singles]]
+        seats, lengths = upload(numbers, torch.int32, self._device)
+        pages = Pages(seats=seats, lengths=lengths)
+        if not prompts:
+            return Layout(slots=None, groups=(), pages=pages)
+        slots = torch.cat([locate(pages, tables, self.block_tokens), self._slots(prompts)])
+        return Layout(slots=slots, groups=tuple(self._prompt_groups(len(singles), prompts)), pages=pages)
+
+    def _prompt_groups(self, first: int, spans: Sequence[Span]) -> Iterator[Group]:
+        for span in spans:
+            yield self._prompt_group(first, span)
+            first += span.count
 
     def _decode_group(self, first: int, spans: Sequence[Span]) -> Group:
         lengths = torch.tensor([span.end for span in spans])

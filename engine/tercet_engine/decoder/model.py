@@ -2,8 +2,8 @@
 
 Called by the step loop once per step with the rows of every turn in the step, one after the other. It
 knows nothing of turns, tokens or sampling: rows of embeddings go in, final hidden rows come out, and
-`logits` is the head. On a GPU it runs plain linears and SDPA, which picks flash attention where it can;
-not measured.
+`logits` is the head. On a GPU it runs plain linears and SDPA, which picks flash attention where it can, and
+steps of single rows as CUDA graphs once `capture` was called; not measured.
 """
 
 from collections.abc import Iterable
@@ -13,6 +13,8 @@ from typing import Any, Final
 import torch
 from torch.nn import functional
 
+from tercet_engine.decoder import paged
+from tercet_engine.decoder.graphs import DecodeGraphs
 from tercet_engine.decoder.kv import Group, KVCache, Layout
 from tercet_engine.decoder.linear import Linear, build_linear
 from tercet_engine.decoder.shape import read_shape
@@ -43,14 +45,39 @@ class Decoder:
         self._norm = weights["norm.weight"]
         self._head = build_linear(head)
         self._rotary = _Rotary(config, head.device)
+        self._graphs: DecodeGraphs | None = None
+
+    def capture(self, cache: KVCache, most: int) -> None:
+        """Make steps of up to `most` single rows replays of CUDA graphs; the cache has to be a paged one."""
+
+        def run(rows: torch.Tensor, positions: torch.Tensor, pages: paged.Pages) -> torch.Tensor:
+            return self._run(rows, positions, Layout(slots=None, groups=(), pages=pages), cache)
+
+        memory = cache.memory
+        self._graphs = DecodeGraphs(
+            run, most=most, hidden=self.shape.hidden, device=memory.device, dtype=memory.dtype
+        )
 
     def forward(
         self, rows: torch.Tensor, positions: torch.Tensor, layout: Layout, cache: KVCache
     ) -> torch.Tensor:
-        """(rows, hidden), (3, rows) -> (rows, hidden) after the final norm; keys and values are kept."""
+        """(rows, hidden), (3, rows) -> (rows, hidden) after the final norm; keys and values are kept.
+
+        What is returned holds until the next call.
+        """
+        if self._graphs is not None and layout.pages is not None and not layout.groups:
+            hidden = self._graphs.replay(rows, positions, layout.pages)
+            if hidden is not None:
+                return hidden
+        return self._run(rows, positions, layout, cache)
+
+    def _run(
+        self, rows: torch.Tensor, positions: torch.Tensor, layout: Layout, cache: KVCache
+    ) -> torch.Tensor:
         turns = self._rotary.angles(positions, rows.dtype)
+        reach = _Reach.of(layout, cache)
         for layer, memory in zip(self._layers, cache.memory, strict=True):
-            mixed = self._attend(layer, self._normed(rows, layer.norm_in), turns, layout, memory)
+            mixed = self._attend(layer, self._normed(rows, layer.norm_in), turns, reach, memory)
             rows = rows + mixed
             gate, up = layer.gate_up(self._normed(rows, layer.norm_mlp)).chunk(2, -1)
             rows = rows + layer.down(functional.silu(gate).mul_(up))
@@ -67,15 +94,18 @@ class Decoder:
         layer: _Layer,
         rows: torch.Tensor,
         turns: tuple[torch.Tensor, torch.Tensor],
-        layout: Layout,
+        reach: "_Reach",
         memory: torch.Tensor,
     ) -> torch.Tensor:
         shape = self.shape
         fused = layer.qkv(rows).view(len(rows), shape.heads + 2 * shape.kv_heads, shape.head_dim)
         _rotate(fused[:, : shape.heads + shape.kv_heads], *turns)
-        memory.flatten(0, 1).index_copy_(0, layout.slots, fused[:, shape.heads :])
+        memory.flatten(0, 1).index_copy_(0, reach.slots, fused[:, shape.heads :])
         queries = fused[:, : shape.heads]  # (rows, heads, head_dim)
-        mixed = [self._attend_group(queries, group, memory) for group in layout.groups]
+        mixed = [self._attend_group(queries, group, memory) for group in reach.groups]
+        if reach.pages is not None and reach.tables is not None:
+            singles = queries[: len(reach.pages.seats)]
+            mixed.insert(0, paged.attend(singles, memory, reach.tables, reach.pages).flatten(1))
         return layer.out(mixed[0] if len(mixed) == 1 else torch.cat(mixed))
 
     def _attend_group(self, queries: torch.Tensor, group: Group, memory: torch.Tensor) -> torch.Tensor:
@@ -98,6 +128,25 @@ class Decoder:
             mixed = functional.scaled_dot_product_attention(query.flatten(2, 3), key, value, attn_mask=mask)
             mixed = mixed.view(query.shape)
         return mixed.permute(0, 3, 1, 2, 4).reshape(turns * count, -1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reach:
+    """A layout with all that a layer needs of it: where rows are written, and where their keys are."""
+
+    slots: torch.Tensor
+    groups: tuple[Group, ...]
+    pages: paged.Pages | None
+    tables: torch.Tensor | None
+
+    @classmethod
+    def of(cls, layout: Layout, cache: KVCache) -> "_Reach":
+        slots = layout.slots
+        if slots is None:
+            if layout.pages is None or cache.tables is None:
+                raise ValueError("a layout without slots needs pages, and a paged cache")
+            slots = paged.locate(layout.pages, cache.tables, cache.block_tokens)
+        return cls(slots=slots, groups=layout.groups, pages=layout.pages, tables=cache.tables)
 
 
 class _Rotary:

@@ -87,6 +87,6 @@ class DecoderStage(Protocol[Input_contra, Output, ReplyT]):
     def hand_on(
         self, portions: Sequence[Portion[ReplyT]], rows: torch.Tensor, hidden: torch.Tensor
     ) -> torch.Tensor | None:
-        """What the next stage gets for each row, if any portion wants it."""
+        """What the next stage gets for each row, if any portion wants it; on the stage's device."""
 
     def close(self) -> None: ...

@@ -16,6 +16,7 @@ from typing import Final
 import torch
 from tercet_wire.messages import Sampling, StageFailure
 
+from tercet_engine.decoder.uploads import upload
 from tercet_engine.stage import StageError
 
 _SHORT_LIST: Final = 1024
@@ -153,12 +154,17 @@ def pick(logits: torch.Tensor, pickers: Sequence[Picker]) -> list[Picked | None]
     raw = {row: logits[row].log_softmax(-1) for row, top in wanted.items() if top is not None}
     _penalise(logits, pickers)
     _shift(logits, pickers)
-    peaks, best = (column.tolist() for column in logits.max(-1))
+    peaks, best = logits.max(-1)
     sampled = [row for row, picker in enumerate(pickers) if picker.choice.temperature > _COLDEST]
-    for row, token in zip(sampled, _sample(logits, pickers, sampled), strict=True):
-        best[row] = token
+    if len(sampled) == len(pickers):
+        best = _sample(logits, pickers)
+    elif sampled:
+        rows = upload(sampled, torch.long, logits.device)
+        best[rows] = _sample(logits[rows], [pickers[row] for row in sampled])
+    # One transfer, so that a GPU is waited for once; ids are exact in double precision.
+    peaks, best = torch.stack([peaks.double(), best.double()]).tolist()
     picked: list[Picked | None] = []
-    for row, (peak, token) in enumerate(zip(peaks, best, strict=True)):
+    for row, (peak, token) in enumerate(zip(peaks, map(int, best), strict=True)):
         if not math.isfinite(peak):
             picked.append(None)
             continue
@@ -185,9 +191,10 @@ def _penalise(logits: torch.Tensor, pickers: Sequence[Picker]) -> None:
     if not said:
         return
     at = torch.cat([ids + row * logits.shape[1] for row, ids, _ in said])
-    counts = torch.tensor([len(ids) for _, ids, _ in said], device=logits.device)
-    penalties = torch.tensor([penalty for _, _, penalty in said], device=logits.device)
-    penalty = penalties.repeat_interleave(counts)
+    lengths = [len(ids) for _, ids, _ in said]
+    counts = upload(lengths, torch.long, logits.device)
+    penalties = upload([penalty for _, _, penalty in said], torch.float32, logits.device)
+    penalty = penalties.repeat_interleave(counts, output_size=sum(lengths))
     flat = logits.view(-1)
     scores = flat[at]
     flat[at] = torch.where(scores < 0, scores * penalty, scores / penalty)
@@ -203,38 +210,40 @@ def _shift(logits: torch.Tensor, pickers: Sequence[Picker]) -> None:
             shifts.append(shift)
     if at:
         device = logits.device
-        logits.view(-1).index_add_(0, torch.tensor(at, device=device), torch.tensor(shifts, device=device))
+        logits.view(-1).index_add_(0, upload(at, torch.long, device), upload(shifts, torch.float32, device))
 
 
-def _sample(logits: torch.Tensor, pickers: Sequence[Picker], rows: Sequence[int]) -> list[int]:
-    """Draw a token for each of `rows`."""
-    if not rows:
-        return []
-    choices = [pickers[row].choice for row in rows]
+def _sample(logits: torch.Tensor, pickers: Sequence[Picker]) -> torch.Tensor:
+    """Draw a token for each row: (turns,)."""
+    choices = [picker.choice for picker in pickers]
     device = logits.device
-
-    def column(values: Sequence[float]) -> torch.Tensor:
-        return torch.tensor(values, device=device, dtype=torch.float64)[:, None]
-
-    scores = logits[list(rows)] / column([choice.temperature for choice in choices]).float()
-    draws = column([pickers[row].draw() for row in rows])
+    most = [choice.top_k or logits.shape[1] for choice in choices]
+    temperatures, draws, top_p, top_k = upload(
+        [
+            [choice.temperature for choice in choices],
+            [picker.draw() for picker in pickers],
+            [choice.top_p for choice in choices],
+            most,
+        ],
+        torch.float64,
+        device,
+    )[:, :, None]
+    scores = logits / temperatures.float()
     if all(choice.top_k == 0 and choice.top_p >= 1 for choice in choices):
-        return _index_at(scores.double().softmax(-1), draws).tolist()
-    top_k = column([choice.top_k or logits.shape[1] for choice in choices])
-    top_p = column([choice.top_p for choice in choices])
-    values, ids = _candidates(scores, top_k, top_p)
+        return _index_at(scores.double().softmax(-1), draws)
+    values, ids = _candidates(scores, top_k, top_p, most=max(most))
     ranks = torch.arange(values.shape[1], device=device)
     chances = values.double().masked_fill(ranks >= top_k, float("-inf")).softmax(-1)
     before = chances.cumsum(-1) - chances
     chances = chances.masked_fill((before >= top_p) & (ranks > 0), 0.0)
-    return ids.gather(1, _index_at(chances, draws)[:, None])[:, 0].tolist()
+    return ids.gather(1, _index_at(chances, draws)[:, None])[:, 0]
 
 
 def _candidates(
-    scores: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor
+    scores: torch.Tensor, top_k: torch.Tensor, top_p: torch.Tensor, *, most: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Scores and ids, highest first, of at least all tokens that top-k and top-p let through."""
-    most = min(int(top_k.max()), scores.shape[1])
+    most = min(most, scores.shape[1])
     if most <= _SHORT_LIST:
         return scores.topk(most)
     values, ids = scores.topk(min(_SHORT_LIST, scores.shape[1]))

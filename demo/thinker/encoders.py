@@ -1,9 +1,11 @@
-"""Attention for training the encoders: parts of equal length are done at once.
+"""What makes transformers' encoders fast enough to train; they compute the same.
 
-transformers' encoders attend picture by picture and window by window in a Python loop, unless they are told that
-flash attention is there; then they hand over everything and where the parts begin.
+Attention: parts of equal length are done at once. The encoders attend picture by picture and window by window in a
+Python loop, unless they are told that flash attention is there; then they hand over everything and where the parts
+begin. Patches: a convolution whose window is its step is one matrix product.
 """
 
+from types import MethodType
 from typing import Any, Final
 
 import torch
@@ -18,6 +20,17 @@ def attend_by_length(encoder: nn.Module) -> None:
     """Let this encoder use it."""
     ALL_ATTENTION_FUNCTIONS.register(_NAME, _attend)
     encoder.config._attn_implementation = _NAME
+
+
+def embed_patches_by_product(encoder: Any) -> None:
+    """In 16 bits the convolution over time, height and width has no fast kernel on some GPUs."""
+    encoder.patch_embed.forward = MethodType(_embed_patches, encoder.patch_embed)
+
+
+def _embed_patches(patch_embed: Any, patches: Tensor) -> Tensor:
+    """(patches, values) -> (patches, hidden)."""
+    kernel = patch_embed.proj.weight
+    return functional.linear(patches.to(kernel.dtype).flatten(1), kernel.flatten(1))
 
 
 def _attend(
