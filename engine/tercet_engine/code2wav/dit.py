@@ -145,7 +145,7 @@ class BlockDit:
             for s in segments
         ]
         recorded = self._find_recorded(solver, points, sum(extent.blocks for extent in extents))
-        rows = build_rows(extents, self.device, recorded and recorded.batch.rows.count)
+        rows = build_rows(extents, self.device, recorded.batch.rows.count if recorded else None)
         pasts = [segment.past for segment in segments if segment.past is not None]
         batch = Batch(
             rows=rows,

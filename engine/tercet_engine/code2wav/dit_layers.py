@@ -136,6 +136,6 @@ def rotate(heads: torch.Tensor, rotations: torch.Tensor) -> None:
 
     `heads` (rows, width, n, d): the first of queries, of keys, or of both.
     """
-    pairs = torch.view_as_complex(heads.float().unflatten(-1, (-1, 2))).mul_(rotations)
+    pairs = torch.view_as_complex(heads.float().view(*heads.shape[:-1], -1, 2)).mul_(rotations)
     if heads.dtype != torch.float32:
         heads.copy_(torch.view_as_real(pairs).flatten(-2))

@@ -42,7 +42,7 @@ class Recorder:
 
 
 def _warm(program: Program, device: torch.device) -> None:
-    stream = torch.cuda.Stream(device)
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream(device))
     with torch.cuda.stream(stream):
         for _ in range(WARM_RUNS):
