@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from tercet_wire.names import SAMPLE_RATE_HZ
 
+from tercet_engine.code2wav.residual import ActivatedConvolution, ResidualBlock
 from tercet_engine.code2wav.windows import FRAMES_PER_S
 
 SAMPLES_PER_FRAME: Final = SAMPLE_RATE_HZ // FRAMES_PER_S
@@ -47,11 +48,16 @@ class Vocoder:
     """`net` is transformers' Qwen2_5OmniToken2WavBigVGANModel. Always in float32, as the reference."""
 
     def __init__(self, net: Any, device: torch.device) -> None:
-        self._net = net.to(device, torch.float32).eval()
-        self._device = device
         samples = int(np.prod(net.config.upsample_rates))
         if samples != SAMPLES_PER_FRAME:
             raise ValueError(f"the vocoder makes {samples} samples a frame, not {SAMPLES_PER_FRAME}")
+        net = net.to(device, torch.float32).eval()
+        self._device = device
+        self._read_mel = net.process_mel_spectrogram
+        self._begin = net.conv_pre
+        self._ups = [up[0] for up in net.ups]
+        self._blocks = [ResidualBlock(block, device) for block in net.resblocks]
+        self._end = ActivatedConvolution(net.activation_post, net.conv_post, device)
 
     @torch.inference_mode()
     def render(self, stretches: Sequence[Stretch]) -> list[Rendered]:
@@ -79,15 +85,13 @@ class Vocoder:
 
     def _forward(self, mels: torch.Tensor) -> torch.Tensor:
         """The net's own forward for a batch: that squeezes and copies to the CPU."""
-        net = self._net
-        hidden = net.conv_pre(net.process_mel_spectrogram(mels.to(self._device).transpose(1, 2)))
-        per_stage = net.num_residual_blocks
-        for stage, upsample in enumerate(net.ups):
-            hidden = upsample[0](hidden)
-            blocks = net.resblocks[stage * per_stage : (stage + 1) * per_stage]
-            hidden = sum(block(hidden) for block in blocks) / per_stage
-        wave: torch.Tensor = net.conv_post(net.activation_post(hidden))
-        return wave[:, 0].clamp(-1, 1)
+        hidden = self._begin(self._read_mel(mels.to(self._device).transpose(1, 2)))
+        side_by_side = len(self._blocks) // len(self._ups)
+        for stage, upsample in enumerate(self._ups):
+            hidden = upsample(hidden)
+            blocks = self._blocks[stage * side_by_side : (stage + 1) * side_by_side]
+            hidden = sum((block(hidden) for block in blocks[1:]), blocks[0](hidden)) / side_by_side
+        return self._end(hidden)[:, 0].clamp(-1, 1)
 
 
 def _trim(wave: torch.Tensor, stretch: Stretch) -> Rendered:
