@@ -122,16 +122,21 @@ class BlockDit:
         A schedule that was not prepared is computed without recorded programs.
         """
         timeline = self._timeline(solver, points)
-        self._recorded[solver, points] = [self._record(timeline, rows) for rows in self._buckets]
+        kept = self._open_kept(timeline.schedule.evaluations, max(self._buckets, default=0))
+        past = torch.zeros_like(kept)
+        self._recorded[solver, points] = [
+            self._record(timeline, past[:count], kept[:count]) for count in self._buckets
+        ]
 
-    def _record(self, timeline: Timeline, count: int) -> "_Recorded":
+    def _record(self, timeline: Timeline, past: torch.Tensor, kept: torch.Tensor) -> "_Recorded":
+        """For as many rows as there are windows in `past` and `kept`, which the programs share."""
+        count = len(past)
         rows = build_rows([], self.device, count)
-        kept = self._open_kept(timeline.schedule.evaluations, count)
         batch = Batch(
             rows=replace(rows, kept=torch.zeros(count, dtype=torch.long, device=self.device)),
             noise=torch.zeros(count, BLOCK_FRAMES, self.mel_dim, device=self.device),
             known=self._code_table.new_zeros(2, count, BLOCK_FRAMES, self._code_table.shape[1]),
-            past=torch.zeros_like(kept),
+            past=past,
             kept=kept,
         )
         return _Recorded(batch=batch, solve=self._recorder.record(partial(self._solve, timeline, batch)))

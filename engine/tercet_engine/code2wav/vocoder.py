@@ -112,7 +112,8 @@ class Vocoder:
 
 def _normalize(mel: torch.Tensor) -> torch.Tensor:
     """The natural logarithm of an amplitude -> [-1, 1], as the net's own: that makes a tensor of a constant,
-    which cannot be recorded."""
+    which cannot be recorded.
+    """
     decibels = 20 * torch.log10(torch.exp(mel).clamp(min=10 ** (FLOOR_DB / 20))) - REFERENCE_DB
     return (2 * (decibels - FLOOR_DB) / -FLOOR_DB - 1).clamp(-1, 1)
 
