@@ -33,14 +33,14 @@ class Batch:
             yield Past(known=known, kept=self.kept[:, evaluation, layer])
 
     def fill(self, other: "Batch") -> None:
-        """Take over what `other` holds, of as many rows and at most as many windows.
+        """Take over what `other` holds, of as many rows but for `past` and `kept`.
 
-        What is left of earlier windows is finite and belongs to no row that counts.
+        Those are the same memory, and what is left there of earlier windows belongs to no row that counts.
         """
         for mine, given in zip(self._inputs(), other._inputs(), strict=True):
             if mine is not None and given is not None:
                 mine[: len(given)].copy_(given)
 
     def _inputs(self) -> Iterator[torch.Tensor | None]:
-        yield from (self.noise, self.known, self.past, self.rows.before, self.rows.after, self.rows.kept)
+        yield from (self.noise, self.known, self.rows.before, self.rows.after, self.rows.kept)
         yield from self.rows.masks.values()

@@ -94,6 +94,7 @@ class BlockDit:
             buckets = GPU_BUCKETS if device.type == "cuda" else ()
         self._buckets = buckets
         self._recorder = Recorder(device)
+        self._memory: dict[int, torch.Tensor] = {}  # by number of evaluations
         self._recorded: dict[tuple[Solver, int], list[_Recorded]] = {}
 
     def _split_input(self, net: Any) -> None:
@@ -122,8 +123,11 @@ class BlockDit:
         A schedule that was not prepared is computed without recorded programs.
         """
         timeline = self._timeline(solver, points)
-        kept = self._open_kept(timeline.schedule.evaluations, max(self._buckets, default=0))
-        past = torch.zeros_like(kept)
+        if not self._buckets:
+            return
+        evaluations = timeline.schedule.evaluations
+        self._memory.setdefault(evaluations, self._open_memory(evaluations, self._buckets[-1]))
+        past, kept = self._find_memory(evaluations, self._buckets[-1])
         self._recorded[solver, points] = [
             self._record(timeline, past[:count], kept[:count]) for count in self._buckets
         ]
@@ -152,18 +156,21 @@ class BlockDit:
         recorded = self._find_recorded(solver, points, sum(extent.blocks for extent in extents))
         rows = build_rows(extents, self.device, recorded.batch.rows.count if recorded else None)
         pasts = [segment.past for segment in segments if segment.past is not None]
+        past, kept = self._find_memory(timeline.schedule.evaluations, len(segments))
+        if pasts:
+            torch.stack(pasts, out=past[: len(pasts)])
         batch = Batch(
             rows=rows,
             noise=rows.lay_out([segment.noise for segment in segments]).to(self.device),
             known=self._lay_out_known(segments, rows),
-            past=torch.stack(pasts) if pasts else None,
-            kept=self._open_kept(timeline.schedule.evaluations, 0 if recorded else len(rows.kept)),
+            past=past[: len(pasts)] if pasts else None,
+            kept=kept[: len(rows.kept)],
         )
         if recorded is None:
-            state, kept = self._solve(timeline, batch), batch.kept
+            state = self._solve(timeline, batch)
         else:
             recorded.batch.fill(batch)
-            state, kept = recorded.solve(), recorded.batch.kept
+            state = recorded.solve()
         pasts_kept = iter(kept)
         return [
             Decoded(mel=mel, past=next(pasts_kept).clone() if segment.final_blocks else segment.past)
@@ -187,9 +194,22 @@ class BlockDit:
             unconditioned.append(segment.voice.unconditioned.expand(len(segment.noise), -1))
         return torch.stack([rows.lay_out(conditioned), rows.lay_out(unconditioned)])
 
-    def _open_kept(self, evaluations: int, windows: int) -> torch.Tensor:
-        shape = (windows, evaluations, *self._past_shape)
-        return torch.empty(shape, device=self.device, dtype=self.dtype)
+    def _find_memory(self, evaluations: int, windows: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """`past` and `kept` of a batch: the same memory in every step, for new memory is slow on a CPU.
+
+        Recorded programs lie in it, so that it stays where it is once there are any.
+        """
+        memory = self._memory.get(evaluations)
+        if memory is None or len(memory) < 2 * windows:
+            memory = self._open_memory(evaluations, windows)
+            if not self._buckets:
+                self._memory[evaluations] = memory
+        past, kept = memory.chunk(2)
+        return past, kept
+
+    def _open_memory(self, evaluations: int, windows: int) -> torch.Tensor:
+        shape = (2 * windows, evaluations, *self._past_shape)
+        return torch.zeros(shape, device=self.device, dtype=self.dtype)
 
     def _solve(self, timeline: Timeline, batch: Batch) -> torch.Tensor:
         """The mel (rows, width, mel); fills `batch.kept`."""
