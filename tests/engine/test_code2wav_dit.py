@@ -146,21 +146,38 @@ def test_streaming_comes_closer_with_every_block_of_look_ahead(dit: BlockDit, vo
     assert errors[3] < TOLERANCE
 
 
-def test_windows_of_several_turns_decode_as_each_alone(dit: BlockDit, voice: Voice) -> None:
-    """Beginnings, middles and ends, whole blocks and parts of one, with and without a past, in one batch."""
-    other = dit.build_voice(-SPEAKER, REFERENCE_MEL.flip(1))
+def draw_windows(dit: BlockDit, points: int = 10) -> list[Segment]:
+    """Beginnings, middles and ends, whole blocks and parts of one, with and without a past."""
+    voice, other = (dit.build_voice(sign * SPEAKER, REFERENCE_MEL) for sign in (1, -1))
     codes, noise = draw(48)
-    past = dit.decode([segment(codes, noise, voice, 24, final=2)], "rk4", 10)[0].past
-    batch = [
+    past = dit.decode([segment(codes, noise, voice, 24, final=2)], "rk4", points)[0].past
+    return [
         segment(codes, noise, voice, 8),
         segment(codes, noise, other, 36, final=2),
         segment(codes, noise, voice, 29, past=past, final=1),
         segment(codes, noise, other, 12, past=past),
         segment(codes, noise, voice, 5, past=past),
     ]
+
+
+def test_windows_of_several_turns_decode_as_each_alone(dit: BlockDit) -> None:
+    """In one batch."""
+    batch = draw_windows(dit)
     together = dit.decode(batch, "rk4", 10)
     for one, (got,) in zip(together, (dit.decode([alone], "rk4", 10) for alone in batch), strict=True):
         assert_same(one, got)
+
+
+def test_a_recorded_program_decodes_as_the_network_does(
+    net: Qwen2_5OmniToken2WavDiTModel, dit: BlockDit
+) -> None:
+    """Padded to more rows, filled again and again, with more blocks than it has rows."""
+    recorded = BlockDit(net, torch.device("cpu"), torch.float32, buckets=(2, 12))
+    recorded.prepare("rk4", 3)
+    windows = draw_windows(dit, points=3)
+    for batch in (windows, windows[1:2], windows[:1], windows[3:], windows * 2):
+        for one, other in zip(recorded.decode(batch, "rk4", 3), dit.decode(batch, "rk4", 3), strict=True):
+            assert_same(one, other)
 
 
 def segment(

@@ -63,6 +63,15 @@ def test_a_batch_renders_each_stretch_as_transformers_does(
         torch.testing.assert_close(got.wave, reference(net, mel), atol=TOLERANCE, rtol=0)
 
 
+def test_recorded_shapes_render_as_transformers_does(net: Qwen2_5OmniToken2WavBigVGANModel) -> None:
+    """The third time a shape comes it is replayed; batches are padded. On a CPU the replay computes anew."""
+    recorded = Vocoder(net, torch.device("cpu"), recorded=True)
+    for seed in range(3):
+        mels = [draw_mel(frames, 10 * seed + number) for number, frames in enumerate([20, 20, 9, 20])]
+        for mel, got in zip(mels, recorded.render([whole(mel) for mel in mels]), strict=True):
+            torch.testing.assert_close(got.wave, reference(net, mel), atol=TOLERANCE, rtol=0)
+
+
 def test_stretches_with_context_join_without_a_seam(
     net: Qwen2_5OmniToken2WavBigVGANModel, vocoder: Vocoder
 ) -> None:

@@ -8,8 +8,8 @@ Knows neither turns nor time; `windows` says what to decode.
 Shapes: c = 2 (conditioned, unconditioned); rows = blocks of all windows; width = frames in a row, at most 24.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, Final
 
@@ -17,13 +17,17 @@ import torch
 from tercet_wire.settings import Solver
 from torch.nn import functional
 
-from tercet_engine.code2wav.dit_layers import DitLayer, Past, build_rotations, modulate, place_linear
+from tercet_engine.code2wav.batch import Batch
+from tercet_engine.code2wav.dit_layers import DitLayer, build_rotations, modulate, place_linear
+from tercet_engine.code2wav.graphs import Program, Recorder
 from tercet_engine.code2wav.modulation import Timeline, TimelineBuilder
 from tercet_engine.code2wav.rows import Extent, Rows, build_rows
 from tercet_engine.code2wav.schedule import integrate
 from tercet_engine.code2wav.windows import BLOCK_FRAMES, FRAMES_PER_CODE
 
 GUIDANCE: Final = 0.5
+GPU_BUCKETS: Final = (1, 2, 4, 8, 16, 32)
+"""Batches on a GPU are padded to one of these numbers of rows; a larger one is computed as it is."""
 SCHEDULES_KEPT: Final = 4
 """Modulations of the last few schedules stay in memory: 20 MB each for rk4 with 10 points at full size."""
 
@@ -59,9 +63,15 @@ class Decoded:
 
 
 class BlockDit:
-    """Owns its weights: `net` may be dropped once this is built, all but its time embeddings."""
+    """Owns its weights: `net` may be dropped once this is built, all but its time embeddings.
 
-    def __init__(self, net: Any, device: torch.device, dtype: torch.dtype) -> None:
+    `buckets`: batches are padded to one of these numbers of rows, so that each can be replayed as a graph;
+    without any (as on a CPU) a batch is computed as it is. By default the device decides.
+    """
+
+    def __init__(
+        self, net: Any, device: torch.device, dtype: torch.dtype, buckets: Sequence[int] | None = None
+    ) -> None:
         config = net.config
         if config.block_size != BLOCK_FRAMES or config.repeats != FRAMES_PER_CODE:
             raise ValueError(
@@ -80,6 +90,12 @@ class BlockDit:
         self._project_out = place_linear(net.proj_out.weight, net.proj_out.bias, device, dtype)
         self._timeline = lru_cache(maxsize=SCHEDULES_KEPT)(TimelineBuilder(net, device, dtype))
         self._speaker_encoder = net.input_embed.spk_encoder
+        if buckets is None:
+            buckets = GPU_BUCKETS if device.type == "cuda" else ()
+        self._buckets = buckets
+        self._recorder = Recorder(device)
+        self._memory: dict[int, torch.Tensor] = {}  # by number of evaluations
+        self._recorded: dict[tuple[Solver, int], list[_Recorded]] = {}
 
     def _split_input(self, net: Any) -> None:
         """The input projection is linear: what does not depend on the noise is worked out beforehand."""
@@ -100,9 +116,34 @@ class BlockDit:
         conditioned, unconditioned = both.to(self.device, self.dtype)
         return Voice(conditioned=conditioned, unconditioned=unconditioned + self._code_table[0])
 
+    @torch.inference_mode()
     def prepare(self, solver: Solver, points: int) -> None:
-        """Work out a schedule's modulations now, not in the first turn that asks for it."""
-        self._timeline(solver, points)
+        """Work out a schedule's modulations now, not in the first turn that asks for it, and record it.
+
+        A schedule that was not prepared is computed without recorded programs.
+        """
+        timeline = self._timeline(solver, points)
+        if not self._buckets:
+            return
+        evaluations = timeline.schedule.evaluations
+        self._memory.setdefault(evaluations, self._open_memory(evaluations, self._buckets[-1]))
+        past, kept = self._find_memory(evaluations, self._buckets[-1])
+        self._recorded[solver, points] = [
+            self._record(timeline, past[:count], kept[:count]) for count in self._buckets
+        ]
+
+    def _record(self, timeline: Timeline, past: torch.Tensor, kept: torch.Tensor) -> "_Recorded":
+        """For as many rows as there are windows in `past` and `kept`, which the programs share."""
+        count = len(past)
+        rows = build_rows([], self.device, count)
+        batch = Batch(
+            rows=replace(rows, kept=torch.zeros(count, dtype=torch.long, device=self.device)),
+            noise=torch.zeros(count, BLOCK_FRAMES, self.mel_dim, device=self.device),
+            known=self._code_table.new_zeros(2, count, BLOCK_FRAMES, self._code_table.shape[1]),
+            past=past,
+            kept=kept,
+        )
+        return _Recorded(batch=batch, solve=self._recorder.record(partial(self._solve, timeline, batch)))
 
     @torch.inference_mode()
     def decode(self, segments: Sequence[Segment], solver: Solver, points: int) -> list[Decoded]:
@@ -112,21 +153,36 @@ class BlockDit:
             Extent(frames=len(s.noise), has_past=s.past is not None, final_blocks=s.final_blocks)
             for s in segments
         ]
-        rows = build_rows(extents, self.device)
-        batch = _Batch(
-            timeline=timeline,
+        recorded = self._find_recorded(solver, points, sum(extent.blocks for extent in extents))
+        rows = build_rows(extents, self.device, recorded.batch.rows.count if recorded else None)
+        pasts = [segment.past for segment in segments if segment.past is not None]
+        past, kept = self._find_memory(timeline.schedule.evaluations, len(segments))
+        if pasts:
+            torch.stack(pasts, out=past[: len(pasts)])
+        batch = Batch(
             rows=rows,
+            noise=rows.lay_out([segment.noise for segment in segments]).to(self.device),
             known=self._lay_out_known(segments, rows),
-            past=_stack_pasts(segments),
-            kept=self._open_kept(timeline.schedule.evaluations, len(rows.kept)),
+            past=past[: len(pasts)] if pasts else None,
+            kept=kept[: len(rows.kept)],
         )
-        noise = rows.lay_out([segment.noise for segment in segments]).to(self.device)
-        state = integrate(timeline.schedule, partial(self._velocity, batch), noise)
-        kept = iter(batch.kept.unbind(3))
+        if recorded is None:
+            state = self._solve(timeline, batch)
+        else:
+            recorded.batch.fill(batch)
+            state = recorded.solve()
+        pasts_kept = iter(kept)
         return [
-            Decoded(mel=mel, past=next(kept).clone() if segment.final_blocks else segment.past)
+            Decoded(mel=mel, past=next(pasts_kept).clone() if segment.final_blocks else segment.past)
             for mel, segment in zip(rows.gather(state, extents), segments, strict=True)
         ]
+
+    def _find_recorded(self, solver: Solver, points: int, blocks: int) -> "_Recorded | None":
+        """The smallest that the blocks fit into."""
+        for recorded in self._recorded.get((solver, points), ()):
+            if recorded.batch.rows.count >= blocks:
+                return recorded
+        return None
 
     def _lay_out_known(self, segments: Sequence[Segment], rows: Rows) -> torch.Tensor:
         """What of the input projection stays the same in all evaluations: (c, rows, width, hidden)."""
@@ -138,40 +194,45 @@ class BlockDit:
             unconditioned.append(segment.voice.unconditioned.expand(len(segment.noise), -1))
         return torch.stack([rows.lay_out(conditioned), rows.lay_out(unconditioned)])
 
-    def _open_kept(self, evaluations: int, windows: int) -> torch.Tensor:
-        layers, passes, *block = self._past_shape
-        shape = (evaluations, layers, passes, windows, *block)
-        return torch.empty(shape, device=self.device, dtype=self.dtype)
+    def _find_memory(self, evaluations: int, windows: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """`past` and `kept` of a batch: the same memory in every step, for new memory is slow on a CPU.
 
-    def _velocity(self, batch: "_Batch", evaluation: int, state: torch.Tensor) -> torch.Tensor:
+        Recorded programs lie in it, so that it stays where it is once there are any.
+        """
+        memory = self._memory.get(evaluations)
+        if memory is None or len(memory) < 2 * windows:
+            memory = self._open_memory(evaluations, windows)
+            if not self._buckets:
+                self._memory[evaluations] = memory
+        past, kept = memory.chunk(2)
+        return past, kept
+
+    def _open_memory(self, evaluations: int, windows: int) -> torch.Tensor:
+        shape = (2 * windows, evaluations, *self._past_shape)
+        return torch.zeros(shape, device=self.device, dtype=self.dtype)
+
+    def _solve(self, timeline: Timeline, batch: Batch) -> torch.Tensor:
+        """The mel (rows, width, mel); fills `batch.kept`."""
+        return integrate(timeline.schedule, partial(self._velocity, timeline, batch), batch.noise)
+
+    def _velocity(
+        self, timeline: Timeline, batch: Batch, evaluation: int, state: torch.Tensor
+    ) -> torch.Tensor:
         """`state` (rows, width, mel), and so the result: both passes of the network, guided."""
         projected = functional.linear(state.to(self.dtype), self._project_noise)
         hidden = (projected + batch.known).flatten(0, 1)  # (c * rows, width, hidden)
         pasts = iter(batch.iter_pasts(evaluation))
-        for layer, modulation in zip(self._layers, batch.timeline.layers[evaluation], strict=True):
+        for layer, modulation in zip(self._layers, timeline.layers[evaluation], strict=True):
             hidden = layer(hidden, modulation, batch.rows, next(pasts) if layer.looks_back else None)
-        normed = modulate(hidden, batch.timeline.out[evaluation])
+        normed = modulate(hidden, timeline.out[evaluation])
         conditioned, unconditioned = normed.chunk(2)
         # The projection is linear, so the guidance can come before it, at half the work.
         return self._project_out(torch.lerp(unconditioned, conditioned, 1 + GUIDANCE)).float()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Batch:
-    """`past` and `kept` (evaluations, look-back layers, c, windows that have one, 24, 2, heads, d)."""
+class _Recorded:
+    """`solve` computes on `batch`, which is filled before."""
 
-    timeline: Timeline
-    rows: Rows
-    known: torch.Tensor
-    past: torch.Tensor | None
-    kept: torch.Tensor
-
-    def iter_pasts(self, evaluation: int) -> Iterator[Past]:
-        """For each look-back layer in turn."""
-        for layer, kept in enumerate(self.kept[evaluation]):
-            yield Past(known=None if self.past is None else self.past[evaluation, layer], kept=kept)
-
-
-def _stack_pasts(segments: Sequence[Segment]) -> torch.Tensor | None:
-    pasts = [segment.past for segment in segments if segment.past is not None]
-    return torch.stack(pasts, 3) if pasts else None
+    batch: Batch
+    solve: Program

@@ -13,6 +13,7 @@ from typing import Any, Final
 import torch
 from torch.nn import functional
 
+from tercet_engine.code2wav.feed_forward import build_linear_gelu
 from tercet_engine.code2wav.modulation import LayerModulation, Modulation
 from tercet_engine.code2wav.rows import Rows
 from tercet_engine.code2wav.windows import BLOCK_FRAMES
@@ -36,7 +37,7 @@ def modulate(hidden: torch.Tensor, modulation: Modulation) -> torch.Tensor:
 class Past:
     """Keys and values around a window, before rotation, in one evaluation and look-back layer.
 
-    `known` (c, windows with a past, 24, 2, heads, head dim): of the block before each such window;
+    `known` (windows with a past, c, 24, 2, heads, head dim): of the block before each such window;
     `kept`, of the same shape: where those of each window's last final block go.
     """
 
@@ -58,7 +59,9 @@ class DitLayer:
             torch.cat([linear.bias for linear in queries_keys_values]),
         )
         self._out = place(attention.to_out[0].weight, attention.to_out[0].bias)
-        self._up = place(mlp[0].weight, mlp[0].bias)
+        self._up = build_linear_gelu(
+            mlp[0].weight.detach().to(device, dtype), mlp[0].bias.detach().to(device, dtype)
+        )
         self._down = place(mlp[3].weight, mlp[3].bias)
         self._heads = heads
         self._rotations = rotations
@@ -71,7 +74,7 @@ class DitLayer:
         """(c * rows, width, hidden) -> the same. `past` is given to layers that look back."""
         attended = self._attend(modulate(hidden, modulation.attention), rows, past)
         hidden = torch.addcmul(hidden, modulation.attention.gate, self._out(attended))
-        inner = functional.gelu(self._up(modulate(hidden, modulation.mlp)), approximate="tanh")
+        inner = self._up(modulate(hidden, modulation.mlp))
         return torch.addcmul(hidden, modulation.mlp.gate, self._down(inner))
 
     def _attend(self, hidden: torch.Tensor, rows: Rows, past: Past | None) -> torch.Tensor:
@@ -79,27 +82,36 @@ class DitLayer:
         query, keys_values = qkv[:, :, 0], qkv[:, :, 1:]
         before = past is not None and rows.before is not None
         after = self._looks_ahead and rows.after is not None
+        own = self._rotations[BLOCK_FRAMES : BLOCK_FRAMES + rows.width, None]
+        if past is None and not after:
+            rotate(qkv[:, :, :2, 0], own)
+        else:
+            keys_values = self._see_neighbours(keys_values, rows, past)
+            start = 0 if before else BLOCK_FRAMES
+            rotate(query[:, :, :1], own)
+            rotate(keys_values[:, :, :1, 0], self._rotations[start : start + keys_values.shape[1], None])
+        attended = functional.scaled_dot_product_attention(
+            query.transpose(1, 2),
+            keys_values[:, :, 0].transpose(1, 2),
+            keys_values[:, :, 1].transpose(1, 2),
+            attn_mask=rows.masks[before, after],
+        )
+        return attended.transpose(1, 2).flatten(2)
+
+    def _see_neighbours(self, keys_values: torch.Tensor, rows: Rows, past: Past | None) -> torch.Tensor:
         if past is not None:
             keys_values = _look_back(keys_values, rows, past)
-        if self._looks_ahead:
-            keys_values = _look_ahead(keys_values, rows)
-        own = self._rotations[BLOCK_FRAMES : BLOCK_FRAMES + rows.width]
-        start = 0 if before else BLOCK_FRAMES
-        rotate(query[:, :, 0], own)
-        rotate(keys_values[:, :, 0, 0], self._rotations[start : start + keys_values.shape[1]])
-        query, key, value = (heads.transpose(1, 2) for heads in (query, *keys_values.unbind(2)))
-        mask = rows.masks[before, after]
-        return functional.scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).flatten(2)
+        return _look_ahead(keys_values, rows) if self._looks_ahead else keys_values
 
 
 def _look_back(keys_values: torch.Tensor, rows: Rows, past: Past) -> torch.Tensor:
     """Put the block before in front of each row's own: (c * rows, 24 + width, 2, heads, d)."""
     passes = keys_values.view(2, rows.count, *keys_values.shape[1:])
     if len(rows.kept):
-        past.kept.copy_(passes[:, rows.kept])
+        past.kept.copy_(passes[:, rows.kept].transpose(0, 1))
     if rows.before is None:
         return keys_values
-    candidates = passes if past.known is None else torch.cat([passes, past.known], 1)
+    candidates = passes if past.known is None else torch.cat([passes, past.known.transpose(0, 1)], 1)
     return torch.cat([candidates[:, rows.before].flatten(0, 1), keys_values], 1)
 
 
@@ -119,7 +131,11 @@ def build_rotations(rotary: Any, device: torch.device) -> torch.Tensor:
     return torch.polar(torch.full_like(angles, rotary.attention_scaling), angles).to(device)
 
 
-def rotate(head: torch.Tensor, rotations: torch.Tensor) -> None:
-    """In place: pairs of neighbouring values are complex numbers. Only the first head is rotated."""
-    pairs = torch.view_as_complex(head.float().view(*head.shape[:-1], -1, 2))
-    head.copy_(torch.view_as_real(pairs * rotations).flatten(-2))
+def rotate(heads: torch.Tensor, rotations: torch.Tensor) -> None:
+    """In place: pairs of neighbouring values are complex numbers. Only the first head is rotated.
+
+    `heads` (rows, width, n, d): the first of queries, of keys, or of both.
+    """
+    pairs = torch.view_as_complex(heads.float().view(*heads.shape[:-1], -1, 2)).mul_(rotations)
+    if heads.dtype != torch.float32:
+        heads.copy_(torch.view_as_real(pairs).flatten(-2))

@@ -36,6 +36,8 @@ def load_model(checkpoint: Checkpoint, settings: StageSettings, device: torch.de
     _fill(vocoder, checkpoint, "token2wav.code2wav_bigvgan_model.")
     dit = BlockDit(net, device, getattr(torch, settings.dtype))
     dit.prepare(settings.window.solver, settings.window.points)
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False  # the vocoder has full precision, as the reference
     return SpeechModel(
         dit=dit,
         vocoder=Vocoder(vocoder, device),

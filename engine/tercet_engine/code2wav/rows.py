@@ -60,21 +60,23 @@ class Rows:
         ]
 
 
-def build_rows(extents: Sequence[Extent], device: torch.device) -> Rows:
-    spans: list[range] = []
-    for extent in extents:
-        start = spans[-1].stop if spans else 0
-        spans.append(range(start, start + extent.blocks))
-    alone = all(extent.blocks == 1 and not extent.has_past for extent in extents)
+def build_rows(extents: Sequence[Extent], device: torch.device, count: int | None = None) -> Rows:
+    """With `count`, of a fixed shape: as many rows, all of full width, the last ones of nobody's window."""
+    is_fixed = count is not None
+    spans = _lay_out_spans(extents)
+    used = spans[-1].stop if spans else 0
+    count = used if count is None else count
+    alone = not is_fixed and all(extent.blocks == 1 and not extent.has_past for extent in extents)
     width = max(extent.frames for extent in extents) if alone else BLOCK_FRAMES
     frames = [
         min(width, extent.frames - block * BLOCK_FRAMES)
         for extent in extents
         for block in range(extent.blocks)
     ]
+    frames += [width] * (count - used)
     valid = torch.arange(width) < torch.tensor(frames)[:, None]  # (rows, width)
-    before, has_before = _find_before(spans, extents)
-    after, has_after = _find_after(spans)
+    before, has_before = _find_before(spans, extents, count)
+    after, has_after = _find_after(spans, count)
     parts = [has_before[:, None].expand(valid.shape), valid, valid[after] & has_after[:, None]]
     kept = [
         span.start + extent.final_blocks - 1
@@ -83,18 +85,27 @@ def build_rows(extents: Sequence[Extent], device: torch.device) -> Rows:
     ]
     return Rows(
         width=width,
-        count=len(frames),
+        count=count,
         spans=tuple(spans),
         kept=torch.tensor(kept, dtype=torch.long, device=device),
         before=None if alone else before.to(device),
         after=None if alone else after.to(device),
-        masks=_build_masks(parts, device),
+        masks=_build_masks(parts, device, always=is_fixed),
     )
 
 
-def _find_before(spans: Sequence[range], extents: Sequence[Extent]) -> tuple[torch.Tensor, torch.Tensor]:
-    count = spans[-1].stop
-    index = torch.arange(count) - 1
+def _lay_out_spans(extents: Sequence[Extent]) -> list[range]:
+    spans: list[range] = []
+    for extent in extents:
+        start = spans[-1].stop if spans else 0
+        spans.append(range(start, start + extent.blocks))
+    return spans
+
+
+def _find_before(
+    spans: Sequence[range], extents: Sequence[Extent], count: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    index = (torch.arange(count) - 1).clamp(min=0)
     exists = torch.ones(count, dtype=torch.bool)
     pasts = 0
     for span, extent in zip(spans, extents, strict=True):
@@ -104,9 +115,9 @@ def _find_before(spans: Sequence[range], extents: Sequence[Extent]) -> tuple[tor
     return index, exists
 
 
-def _find_after(spans: Sequence[range]) -> tuple[torch.Tensor, torch.Tensor]:
-    index = torch.arange(spans[-1].stop) + 1
-    exists = torch.ones(len(index), dtype=torch.bool)
+def _find_after(spans: Sequence[range], count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    index = (torch.arange(count) + 1).clamp(max=count - 1)
+    exists = torch.ones(count, dtype=torch.bool)
     for span in spans:
         exists[span.stop - 1] = False
         index[span.stop - 1] = span.stop - 1
@@ -114,11 +125,13 @@ def _find_after(spans: Sequence[range]) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _build_masks(
-    parts: list[torch.Tensor], device: torch.device
+    parts: list[torch.Tensor], device: torch.device, *, always: bool
 ) -> dict[tuple[bool, bool], torch.Tensor | None]:
+    """None where every key counts, unless the shape is fixed: the next step's may not."""
     masks: dict[tuple[bool, bool], torch.Tensor | None] = {}
     for before in (False, True):
         for after in (False, True):
             mask = torch.cat(parts[0 if before else 1 : 3 if after else 2], 1)
-            masks[before, after] = None if bool(mask.all()) else mask.repeat(2, 1)[:, None, None].to(device)
+            is_needed = always or not bool(mask.all())
+            masks[before, after] = mask.repeat(2, 1)[:, None, None].to(device) if is_needed else None
     return masks

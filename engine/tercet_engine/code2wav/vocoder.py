@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from tercet_wire.names import SAMPLE_RATE_HZ
 
+from tercet_engine.code2wav.graphs import RecordedByShape, Recorder
+from tercet_engine.code2wav.residual import ActivatedConvolution, ResidualBlock
 from tercet_engine.code2wav.windows import FRAMES_PER_S
 
 SAMPLES_PER_FRAME: Final = SAMPLE_RATE_HZ // FRAMES_PER_S
@@ -23,6 +25,8 @@ PIECE_FRAMES: Final = 1000
 """A longer stretch is rendered in pieces, so that memory does not grow with it."""
 PIECE_CONTEXT_FRAMES: Final = 32
 """Around a piece: more than the network can see at the real model's kernels, so that pieces are exact."""
+FLOOR_DB: Final = -115
+REFERENCE_DB: Final = 20
 FULL_SCALE: Final = 32_767
 
 
@@ -44,14 +48,23 @@ class Rendered:
 
 
 class Vocoder:
-    """`net` is transformers' Qwen2_5OmniToken2WavBigVGANModel. Always in float32, as the reference."""
+    """`net` is transformers' Qwen2_5OmniToken2WavBigVGANModel. Always in float32, as the reference.
 
-    def __init__(self, net: Any, device: torch.device) -> None:
-        self._net = net.to(device, torch.float32).eval()
-        self._device = device
+    `recorded`: whether shapes that recur are replayed as graphs. By default the device decides.
+    """
+
+    def __init__(self, net: Any, device: torch.device, recorded: bool | None = None) -> None:
         samples = int(np.prod(net.config.upsample_rates))
         if samples != SAMPLES_PER_FRAME:
             raise ValueError(f"the vocoder makes {samples} samples a frame, not {SAMPLES_PER_FRAME}")
+        net = net.to(device, torch.float32).eval()
+        self._device = device
+        self._begin = net.conv_pre
+        self._ups = [up[0] for up in net.ups]
+        self._blocks = [ResidualBlock(block, device) for block in net.resblocks]
+        self._end = ActivatedConvolution(net.activation_post, net.conv_post, device)
+        self._is_recorded = device.type == "cuda" if recorded is None else recorded
+        self._recorded = RecordedByShape(self._forward, Recorder(device))
 
     @torch.inference_mode()
     def render(self, stretches: Sequence[Stretch]) -> list[Rendered]:
@@ -61,33 +74,48 @@ class Vocoder:
             groups.setdefault(len(stretch.mel), []).append(index)
         waves: dict[int, torch.Tensor] = {}
         for indices in groups.values():
-            rendered = self._render(torch.stack([stretches[index].mel for index in indices]))
-            waves.update(zip(indices, rendered.cpu(), strict=True))
+            rendered = self._render([stretches[index].mel for index in indices])
+            waves.update(zip(indices, rendered, strict=True))
         return [_trim(waves[index], stretch) for index, stretch in enumerate(stretches)]
 
-    def _render(self, mels: torch.Tensor) -> torch.Tensor:
-        """(batch, frames, mel bins) -> (batch, samples)."""
-        frames = mels.shape[1]
-        if frames <= PIECE_FRAMES + 2 * PIECE_CONTEXT_FRAMES:
-            return self._forward(mels)
+    def _render(self, mels: Sequence[torch.Tensor]) -> torch.Tensor:
+        """(frames, mel bins) of each -> (batch, samples), on the CPU."""
+        frames = len(mels[0])
+        if frames > PIECE_FRAMES + 2 * PIECE_CONTEXT_FRAMES:
+            return self._render_in_pieces(torch.stack(list(mels)))
+        if not self._is_recorded:
+            return self._forward(torch.stack(list(mels)).to(self._device)).cpu()
+        batch = 1 << (len(mels) - 1).bit_length()  # so that few shapes have to be recorded
+        padded = mels[0].new_zeros(batch, *mels[0].shape, device=self._device)
+        torch.stack(list(mels), out=padded[: len(mels)])
+        return self._recorded(padded)[: len(mels)].to("cpu", copy=True)
+
+    def _render_in_pieces(self, mels: torch.Tensor) -> torch.Tensor:
         pieces = []
-        for start in range(0, frames, PIECE_FRAMES):
+        for start in range(0, mels.shape[1], PIECE_FRAMES):
             left = min(start, PIECE_CONTEXT_FRAMES)
-            wave = self._forward(mels[:, start - left : start + PIECE_FRAMES + PIECE_CONTEXT_FRAMES])
+            piece = mels[:, start - left : start + PIECE_FRAMES + PIECE_CONTEXT_FRAMES]
+            wave = self._forward(piece.to(self._device)).cpu()
             pieces.append(wave[:, left * SAMPLES_PER_FRAME :][:, : PIECE_FRAMES * SAMPLES_PER_FRAME])
         return torch.cat(pieces, 1)
 
     def _forward(self, mels: torch.Tensor) -> torch.Tensor:
-        """The net's own forward for a batch: that squeezes and copies to the CPU."""
-        net = self._net
-        hidden = net.conv_pre(net.process_mel_spectrogram(mels.to(self._device).transpose(1, 2)))
-        per_stage = net.num_residual_blocks
-        for stage, upsample in enumerate(net.ups):
-            hidden = upsample[0](hidden)
-            blocks = net.resblocks[stage * per_stage : (stage + 1) * per_stage]
-            hidden = sum(block(hidden) for block in blocks) / per_stage
-        wave: torch.Tensor = net.conv_post(net.activation_post(hidden))
-        return wave[:, 0].clamp(-1, 1)
+        """(batch, frames, mel bins) -> (batch, samples): the net's own forward, without its squeezing."""
+        hidden = self._begin(_normalize(mels.transpose(1, 2)))
+        side_by_side = len(self._blocks) // len(self._ups)
+        for stage, upsample in enumerate(self._ups):
+            hidden = upsample(hidden)
+            blocks = self._blocks[stage * side_by_side : (stage + 1) * side_by_side]
+            hidden = sum((block(hidden) for block in blocks[1:]), blocks[0](hidden)) / side_by_side
+        return self._end(hidden)[:, 0].clamp(-1, 1)
+
+
+def _normalize(mel: torch.Tensor) -> torch.Tensor:
+    """The natural logarithm of an amplitude -> [-1, 1], as the net's own: that makes a tensor of a constant,
+    which cannot be recorded.
+    """
+    decibels = 20 * torch.log10(torch.exp(mel).clamp(min=10 ** (FLOOR_DB / 20))) - REFERENCE_DB
+    return (2 * (decibels - FLOOR_DB) / -FLOOR_DB - 1).clamp(-1, 1)
 
 
 def _trim(wave: torch.Tensor, stretch: Stretch) -> Rendered:
