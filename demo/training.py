@@ -56,7 +56,7 @@ class _Run:
         self._path = folder / f"{name}.state.pt"
         self._parameters = [each for each in net.parameters() if each.requires_grad]
         self._optimizer = torch.optim.AdamW(
-            self._parameters, lr=recipe.rate, betas=recipe.betas, weight_decay=recipe.decay, foreach=True
+            self._parameters, lr=recipe.rate, betas=recipe.betas, weight_decay=recipe.decay, fused=True
         )
         self.average = {key: value.clone() for key, value in net.state_dict().items()}
         self._step, self._spent_s = 0, 0.0
