@@ -47,18 +47,6 @@ def assemble(
     partial.rename(folder)
 
 
-def balance_states(thinker: dict[str, Tensor]) -> None:
-    """Make the last hidden states as strong as the embeddings that they are added to for the talker.
-
-    The final norm's weights are scaled down and the head's up, so that the thinker's own words stay the same.
-    """
-    norm, head = thinker["model.norm.weight"], thinker["lm_head.weight"]
-    embedded = thinker["model.embed_tokens.weight"][:256].square().mean().sqrt()
-    share = embedded / norm.square().mean().sqrt()
-    norm.mul_(share)
-    head.div_(share)
-
-
 def _generation() -> dict[str, Any]:
     """A small model knows one answer to each question: it takes the likeliest token unless asked otherwise."""
     return {

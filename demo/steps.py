@@ -4,24 +4,24 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
-from tercet_engine.checkpoint import Checkpoint, open_checkpoint
+from tercet_engine.checkpoint import open_checkpoint
 from tercet_engine.demo import ensure_demo
 
-from demo.assembling import assemble, balance_states
+from demo.assembling import assemble
 from demo.conversations.conversing import draw_talks
 from demo.conversations.shown import list_spoken_texts
 from demo.media.sounds import make_spoken_pool
-from demo.thinker.lessons import read_batches
-from demo.thinker.training import note_states, train_thinker
+from demo.thinker.model import draw_embeddings
+from demo.thinker.training import train_thinker
 from demo.size import build_demo_config
 from demo.voice.codec import learn_codec
 from demo.voice.corpus import make_speech, read_speech
 from demo.voice.dit import train_dit
 from demo.voice.speakers import build_speakers
-from demo.voice.states import write_states
+from demo.voice.prompts import write_prompts
 from demo.voice.talker import train_talker
 from demo.voice.vocoder import train_vocoder
 
@@ -98,43 +98,45 @@ def _train_vocoder(setting: Setting) -> None:
 def _train_thinker(setting: Setting) -> None:
     weights = train_thinker(
         build_demo_config().thinker_config,
-        _open_processor(setting),
+        open_checkpoint(_find_processor(setting)),
         setting.folder,
         device=setting.torch_device,
         seconds=setting.duration("thinker"),
         batch=setting.batch("thinker"),
     )
-    held = {name: value.float() for name, value in weights.items()}
-    balance_states(held)
-    _keep(held, setting, "thinker")
+    _keep(weights, setting, "thinker")
 
 
-def _note_states(setting: Setting) -> None:
+def _write_prompts(setting: Setting) -> None:
     talks = draw_talks(SEED, setting.talks)
-    batches = read_batches(_open_processor(setting), setting.folder, talks, batch=64)
-    lessons = note_states(
-        build_demo_config().thinker_config, _kept(setting, "thinker"), talks, batches, setting.torch_device
-    )
-    write_states(list(lessons), read_speech(setting.folder).texts, setting.folder)
+    texts = read_speech(setting.folder).texts
+    write_prompts(talks, texts, _find_processor(setting), setting.folder, os.cpu_count() or 1)
 
 
-def _open_processor(setting: Setting) -> Checkpoint:
+def _find_processor(setting: Setting) -> Path:
     """A checkpoint that has the demo's tokenizer and media processors; its weights are not looked at."""
-    return open_checkpoint(ensure_demo("tiny", setting.folder))
+    return ensure_demo("tiny", setting.folder)
 
 
 def _train_talker(setting: Setting) -> None:
-    embeddings = _kept(setting, "thinker")["model.embed_tokens.weight"]
+    config = build_demo_config()
     speech = read_speech(setting.folder).to(setting.torch_device)
     weights = train_talker(
-        build_demo_config().talker_config,
-        embeddings,
+        config.talker_config,
+        _draw_text_embeddings(config.thinker_config),
         speech,
         setting.folder,
         seconds=setting.duration("talker"),
         batch=setting.batch("talker"),
     )
     _keep(weights, setting, "talker")
+
+
+def _draw_text_embeddings(config: Any) -> torch.Tensor:
+    """The thinker's, but none for what is seen and heard."""
+    embeddings = draw_embeddings(config.text_config.vocab_size, config.text_config.hidden_size)
+    embeddings[[config.audio_token_id, config.image_token_id, config.video_token_id]] = 0
+    return embeddings
 
 
 def _assemble(setting: Setting) -> None:
@@ -158,12 +160,12 @@ STEPS: Final = {
     "speech": Step(run=_speak, makes="speech.pt"),
     "codec": Step(run=_code, makes="codec.pt"),
     "record": Step(run=_record, makes="spoken.npz"),
+    "prompts": Step(run=_write_prompts, makes="prompts.pt"),
     "thinker": Step(run=_train_thinker, makes="thinker.pt"),
-    "states": Step(run=_note_states, makes="states.pt"),
     "dit": Step(run=_train_dit, makes="dit.pt"),
     "vocoder": Step(run=_train_vocoder, makes="vocoder.pt"),
     "talker": Step(run=_train_talker, makes="talker.pt"),
     "assemble": Step(run=_assemble, makes="checkpoint"),
 }
-LANES: Final = (("thinker", "states", "talker"), ("dit", "vocoder"))
-"""What can be trained side by side; within a lane each step needs the one before it, or its cores."""
+LANES: Final = (("thinker", "dit"), ("talker", "vocoder"))
+"""What is trained side by side; within a lane one after the other, for the cores."""

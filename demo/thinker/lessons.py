@@ -12,7 +12,7 @@ from tercet_engine.checkpoint import Checkpoint
 from tercet_engine.demo.vocabulary import TOKENS
 from tercet_engine.prompts import Prepared, Prompter
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from demo.conversations.conversing import draw_conversations
 from demo.conversations.scenes import Conversation
@@ -110,37 +110,8 @@ class _Stream(IterableDataset[Batch]):
             yield from (collate(many[start : start + self._batch]) for start in starts.tolist())
 
 
-class _Chapters(Dataset[Batch]):
-    """Given conversations, so many in a batch, in their order."""
-
-    def __init__(self, checkpoint: Checkpoint, folder: Path, conversations: Sequence[Conversation], batch: int) -> None:
-        self._checkpoint, self._folder, self._batch = checkpoint, folder, batch
-        self._conversations = conversations
-        self._classroom: Classroom | None = None
-
-    def __len__(self) -> int:
-        return -(-len(self._conversations) // self._batch)
-
-    def __getitem__(self, index: int) -> Batch:
-        if self._classroom is None:  # in the worker that it serves
-            torch.set_num_threads(1)
-            self._classroom = Classroom(self._checkpoint, SpokenPool(self._folder))
-        some = self._conversations[index * self._batch : (index + 1) * self._batch]
-        return collate([self._classroom.prepare(conversation) for conversation in some])
-
-
-def read_batches(
-    checkpoint: Checkpoint, folder: Path, conversations: Sequence[Conversation], *, batch: int
-) -> Iterator[Batch]:
-    chapters = _Chapters(checkpoint, folder, conversations, batch)
-    return iter(DataLoader(chapters, batch_size=None, num_workers=_count_workers()))
-
-
 def stream_batches(checkpoint: Checkpoint, folder: Path, *, batch: int, seed: int) -> Iterator[Batch]:
     """Without end."""
     stream = _Stream(checkpoint, folder, batch, seed)
-    return iter(DataLoader(stream, batch_size=None, num_workers=_count_workers(), prefetch_factor=3))
-
-
-def _count_workers() -> int:
-    return max(1, min(_MOST_WORKERS, (os.cpu_count() or 1) - 2))
+    workers = max(1, min(_MOST_WORKERS, (os.cpu_count() or 1) - 2))
+    return iter(DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=3))

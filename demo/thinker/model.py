@@ -1,6 +1,10 @@
-"""The thinker for training: transformers' own encoders and decoder, called as the engine calls them."""
+"""The thinker for training: transformers' own encoders and decoder, called as the engine calls them.
 
-from typing import Any
+Its embeddings are drawn and stay as they are. The talker is given their sum with the last hidden states, and these are
+made so weak that the talker can be trained beside the thinker, before or after it.
+"""
+
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +16,24 @@ from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import (
 
 from demo.thinker.encoders import attend_by_length, embed_patches_by_product
 from demo.thinker.lessons import Batch
+
+
+HIDDEN_SHARE: Final = 0.05
+"""How strong the last hidden states are beside the embeddings."""
+_EMBEDDED: Final = 0.5
+
+
+def draw_embeddings(vocabulary: int, hidden: int) -> Tensor:
+    generator = torch.Generator().manual_seed(17)
+    return _EMBEDDED * torch.randn(vocabulary, hidden, generator=generator)
+
+
+def weaken_states(weights: dict[str, Tensor]) -> None:
+    """Scale the final norm down and the head up, so that the thinker's own words stay the same."""
+    norm, head = weights["model.norm.weight"], weights["lm_head.weight"]
+    share = HIDDEN_SHARE * _EMBEDDED / norm.square().mean().sqrt()
+    norm.mul_(share)
+    head.div_(share)
 
 
 class ThinkerNet(nn.Module):
@@ -28,13 +50,13 @@ class ThinkerNet(nn.Module):
             attend_by_length(encoder)
         embed_patches_by_product(self.visual)
         nn.init.normal_(self.lm_head.weight, std=0.02)
-        nn.init.normal_(self.model.embed_tokens.weight, std=0.5)
+        embeddings = draw_embeddings(*self.model.embed_tokens.weight.shape)
+        self.model.embed_tokens = nn.Embedding.from_pretrained(embeddings, freeze=True)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Final hidden states and the embeddings that the talker is given too: (batch, rows, hidden) each."""
+        """Logits and targets where a token of a reply comes next: (n, vocabulary) and (n,)."""
         config = self._config
         embeds = self.model.embed_tokens(batch.ids)
-        texts = embeds.masked_fill(self._is_media(batch.ids)[..., None], 0)
         for token, features in (
             (config.audio_token_id, self._hear(batch)),
             (config.image_token_id, self._see(batch.images, batch.image_grids)),
@@ -44,18 +66,8 @@ class ThinkerNet(nn.Module):
                 places = (batch.ids == token)[..., None].expand_as(embeds)
                 embeds = embeds.masked_scatter(places, features.to(embeds.dtype))
         hidden = self.model(inputs_embeds=embeds, position_ids=batch.positions, use_cache=False).last_hidden_state
-        return hidden, texts
-
-    def score(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Logits and targets where a token of a reply comes next."""
-        hidden, _ = self(batch)
         wanted = batch.targets >= 0
         return self.lm_head(hidden[wanted]), batch.targets[wanted]
-
-    def _is_media(self, ids: Tensor) -> Tensor:
-        config = self._config
-        media = [config.audio_token_id, config.image_token_id, config.video_token_id]
-        return torch.isin(ids, torch.tensor(media, device=ids.device))
 
     def _hear(self, batch: Batch) -> Tensor | None:
         if not len(batch.mel_frames):

@@ -1,6 +1,5 @@
-"""Trains the thinker on conversations, and writes down the states that it hands the talker."""
+"""Trains the thinker on conversations without end."""
 
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -9,11 +8,9 @@ from tercet_engine.checkpoint import Checkpoint
 from torch import Tensor
 from torch.nn import functional
 
-from demo.conversations.scenes import Conversation
-from demo.thinker.lessons import Batch, stream_batches
-from demo.thinker.model import ThinkerNet
+from demo.thinker.lessons import stream_batches
+from demo.thinker.model import ThinkerNet, weaken_states
 from demo.training import Recipe, train
-from demo.voice import states
 
 _EVENNESS: Final = 1e-4
 
@@ -21,6 +18,8 @@ _EVENNESS: Final = 1e-4
 def train_thinker(
     config: Any, checkpoint: Checkpoint, folder: Path, *, device: torch.device, seconds: float, batch: int
 ) -> dict[str, Tensor]:
+    # On Hopper, SDPA's first choice compiles itself anew for every new shape, and every batch has one.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     net = ThinkerNet(config).to(device).train()
     batches = stream_batches(checkpoint, folder, batch=batch, seed=1)
 
@@ -28,7 +27,7 @@ def train_thinker(
         del progress
         lesson = next(batches).to(device)
         with torch.autocast(device.type, torch.bfloat16, device.type == "cuda"):
-            logits, targets = net.score(lesson)
+            logits, targets = net(lesson)
         logits = logits.float()
         loss = functional.cross_entropy(logits, targets)
         with torch.no_grad():
@@ -36,32 +35,6 @@ def train_thinker(
         return {"loss": loss + _EVENNESS * logits.logsumexp(-1).square().mean(), "tokens": loss, "right": right}
 
     recipe = Recipe(seconds=seconds, rate=1.5e-3, decay=0.05)
-    return train("thinker", net, folder, recipe, measure)
-
-
-@torch.no_grad()
-def note_states(
-    config: Any,
-    weights: dict[str, Tensor],
-    conversations: Sequence[Conversation],
-    batches: Iterator[Batch],
-    device: torch.device,
-) -> Iterator[states.Lesson]:
-    """What the talker is given in each of the conversations, the reply being the right one."""
-    net = ThinkerNet(config).to(device).eval()
-    net.load_state_dict(weights)
-    talks = iter(conversations)
-    for batch in batches:
-        hidden, texts = net(batch.to(device))
-        prompts = (batch.targets >= 0).int().argmax(1) + 1
-        for row, prompt, positions in zip(
-            (hidden + texts).half().cpu(), prompts.tolist(), batch.positions.unbind(1), strict=True
-        ):
-            reply = next(talks).reply
-            yield states.Lesson(
-                text=reply,
-                prompt=row[:prompt].clone(),
-                positions=positions[:, :prompt].int().clone(),
-                next_position=int(positions[0, prompt]),
-                reply=row[prompt : prompt + len(reply.encode())].clone(),
-            )
+    weights = {name: value.float() for name, value in train("thinker", net, folder, recipe, measure).items()}
+    weaken_states(weights)
+    return weights

@@ -1,4 +1,4 @@
-"""Trains the talker: from the thinker's states to the codes of the corpus.
+"""Trains the talker: from the thinker's states, which are little more than its embeddings, to the codes of the corpus.
 
 The rows are those of the reference: the prompt's states, the speaker's token with codec pad, the first state of
 the reply with codec start, then a state and the code before it for each step, the text's end once and padding
@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniTalkerForConditionalGeneration
 
+from demo.thinker.model import HIDDEN_SHARE
 from demo.training import Recipe, train
 from demo.voice.codec import read_codec
 from demo.voice.corpus import Speech
-from demo.voice.states import States, read_states
+from demo.voice.prompts import Prompts, read_prompts
 from demo.voice.synthesis import VOICES
 
 _WRONG: Final = 0.1
@@ -37,11 +38,11 @@ _EVENNESS: Final = 1e-3
 def train_talker(
     config: Any, embeddings: Tensor, speech: Speech, folder: Path, *, seconds: float, batch: int
 ) -> dict[str, Tensor]:
-    """`embeddings` are the thinker's (vocabulary, hidden)."""
+    """`embeddings` are the thinker's (vocabulary, hidden), zero for pictures, sounds and videos."""
     device = speech.mel.device
     net = Qwen2_5OmniTalkerForConditionalGeneration._from_config(config, attn_implementation="sdpa")
     net = net.to(device).train()
-    dictation = _Dictation(net, embeddings.to(device), read_states(folder).to(device), speech, folder, batch)
+    dictation = _Dictation(net, embeddings.to(device), read_prompts(folder).to(device), speech, folder, batch)
     recipe = Recipe(seconds=seconds, rate=1.2e-3, decay=0.05)
     return train("talker", net, folder, recipe, dictation.measure)
 
@@ -58,12 +59,12 @@ class Rows:
 
 class _Dictation:
     def __init__(
-        self, net: Any, embeddings: Tensor, states: States, speech: Speech, folder: Path, batch: int
+        self, net: Any, embeddings: Tensor, prompts: Prompts, speech: Speech, folder: Path, batch: int
     ) -> None:
         self._net, self._batch = net, batch
         centroids, codes = read_codec(folder)
         self._near = _find_neighbours(centroids).to(embeddings.device)
-        self.lines = Lines(net.config, embeddings, states, speech, codes.to(embeddings.device))
+        self.lines = Lines(net.config, embeddings, prompts, speech, codes.to(embeddings.device))
         self._steps = 0
         self._queue: list[Tensor] = []
 
@@ -96,7 +97,8 @@ class _Dictation:
         with torch.autocast(rows.states.device.type, torch.bfloat16, rows.states.device.type == "cuda"):
             spoken = net.model.embed_tokens(self._blur(rows.codes).clamp(min=0))
             spoken = spoken * (rows.codes >= 0)[..., None]
-            inputs = net.thinker_to_talker_proj(rows.states + spoken)
+            blurred = rows.states + HIDDEN_SHARE * rows.states.std() * torch.randn_like(rows.states)
+            inputs = net.thinker_to_talker_proj(blurred + spoken)
             hidden = net.model(inputs_embeds=inputs, position_ids=rows.positions, use_cache=False)[0]
             wanted = rows.targets >= 0
             logits = net.codec_head(hidden[wanted])
@@ -116,11 +118,10 @@ class _Dictation:
 class Lines:
     """The utterances of the corpus as the talker's rows; line i is conversation i // voices in voice i % voices."""
 
-    def __init__(self, config: Any, embeddings: Tensor, states: States, speech: Speech, codes: Tensor) -> None:
-        self._config, self._states, self._codes = config, states, codes
-        self._voices = embeddings[[SPEAKERS[voice.name] for voice in VOICES]]
-        self._ends = embeddings[[TOKENS["<|tts_text_eos|>"], TOKENS["<|tts_text_pad|>"]]]
-        self.count = len(states.texts_of) * len(VOICES)
+    def __init__(self, config: Any, embeddings: Tensor, prompts: Prompts, speech: Speech, codes: Tensor) -> None:
+        self._config, self._embeddings, self._prompts, self._codes = config, embeddings, prompts, codes
+        self._voices = torch.tensor([SPEAKERS[voice.name] for voice in VOICES], device=codes.device)
+        self.count = len(prompts.texts_of) * len(VOICES)
         texts = int(speech.texts_of.max()) + 1
         self._utterances = torch.empty(texts, len(VOICES), dtype=torch.long, device=codes.device)
         self._utterances[speech.texts_of, speech.voices] = torch.arange(len(speech.voices), device=codes.device)
@@ -131,22 +132,22 @@ class Lines:
         return self._starts[utterances + 1] - self._starts[utterances]
 
     def lay_out(self, lines: Tensor, most_prompt: int) -> Rows:
-        states, config = self._states, self._config
+        held, config = self._prompts, self._config
         talks, voices, utterances = lines // len(VOICES), lines % len(VOICES), self._utterance(lines)
-        prompt_ends = states.prompt_starts[talks + 1]
-        prompts = (prompt_ends - states.prompt_starts[talks]).clamp(max=most_prompt)
-        replies = states.reply_starts[talks + 1] - states.reply_starts[talks]
+        prompt_ends = held.prompt_starts[talks + 1]
+        prompts = (prompt_ends - held.prompt_starts[talks]).clamp(max=most_prompt)
+        replies = held.reply_starts[talks + 1] - held.reply_starts[talks]
         spoken = self.lengths(lines).clamp(max=_MOST_CODES)
         width = int((prompts + 2 + spoken).max())
         at = torch.arange(width, device=lines.device) - prompts[:, None]  # 0 at the speaker's token
         before, step = at < 0, at - 1
 
-        row = (prompt_ends[:, None] + at).clamp(0, len(states.prompts) - 1)
-        said = (states.reply_starts[talks][:, None] + step).clamp(0, len(states.replies) - 1)
-        after = self._ends[(step > replies[:, None]).long()]
-        laid = torch.where((step < replies[:, None])[..., None], states.replies[said].float(), after)
-        laid = torch.where((at == 0)[..., None], self._voices[voices][:, None], laid)
-        laid = torch.where(before[..., None], states.prompts[row].float(), laid)
+        row = (prompt_ends[:, None] + at).clamp(0, len(held.ids) - 1)
+        said = (held.reply_starts[talks][:, None] + step).clamp(0, len(held.replies) - 1)
+        ids = torch.where(step < replies[:, None], held.replies[said], TOKENS["<|tts_text_pad|>"])
+        ids = torch.where(step == replies[:, None], TOKENS["<|tts_text_eos|>"], ids)
+        ids = torch.where(at == 0, self._voices[voices][:, None], ids)
+        ids = torch.where(before, held.ids[row], ids)
 
         def code_at(place: Tensor) -> Tensor:
             return self._codes[(self._starts[utterances][:, None] + place).clamp(0, len(self._codes) - 1)]
@@ -158,12 +159,12 @@ class Lines:
         targets = torch.where(step < count, code_at(step), -1)
         targets = torch.where(step == count, config.tts_codec_end_token_id, targets).masked_fill(at < 1, -1)
 
-        going_on = (states.next_positions[talks][:, None] + at)[None].expand(3, -1, -1)
-        positions = torch.where(before, states.positions[:, row].long(), going_on)
-        return Rows(states=laid, codes=codes, targets=targets, positions=positions)
+        going_on = (held.next_positions[talks][:, None] + at)[None].expand(3, -1, -1)
+        positions = torch.where(before, held.positions[:, row].long(), going_on)
+        return Rows(states=self._embeddings[ids], codes=codes, targets=targets, positions=positions)
 
     def _utterance(self, lines: Tensor) -> Tensor:
-        return self._utterances[self._states.texts_of[lines // len(VOICES)], lines % len(VOICES)]
+        return self._utterances[self._prompts.texts_of[lines // len(VOICES)], lines % len(VOICES)]
 
 
 def _find_neighbours(centroids: Tensor, count: int = 6) -> Tensor:
