@@ -25,8 +25,8 @@ run: install ## Serve the demo model here: Triton with three stages and the gate
 test: install lint type ## Lint, check types and run every test that needs no Kubernetes and no GPU
 	$(BIN)/python -m pytest
 
-e2e: install ## The operator, the chart and the product on a real one-node Kubernetes (root; builds its programs once)
-	hack/e2e.sh
+e2e: install ## The product on a real one-node Kubernetes (root; builds its programs once); E2E=ci: the short profile
+	hack/e2e.sh $(E2E)
 
 lint: install ## ruff and import contracts
 	$(BIN)/ruff check .
