@@ -38,6 +38,8 @@ PYTEST=(timeout "${FOREGROUND[@]}" --signal INT --kill-after 120 "$LIMIT_S" .ven
 API_PACKAGES=(prometheus openssl ca-certificates)
 NODE_PACKAGES=(buildah debootstrap containerd runc containernetworking-plugins nftables conntrack iproute2)
 
+images=  # the process that builds them
+
 install_missing() {
   local missing=()
   for package in "$@"; do dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package"); done
@@ -89,6 +91,7 @@ tag_next() {
 finish() {
   local code=$?
   trap - EXIT INT TERM
+  [ -z "$images" ] || ! kill -- "-$images" 2>/dev/null || wait "$images" || true
   if [ "$code" -ne 0 ]; then
     echo "e2e.sh: failed with $code" >&2
     keep_artefacts
@@ -100,21 +103,35 @@ finish() {
 
 say() { echo "e2e.sh: $(date -u +%T) $*"; }
 
-say "Kubernetes programs"
-hack/kube/build-tools.sh
-install_missing "${API_PACKAGES[@]}"
-if [ "$PART" != live ]; then
-  say "tests that need an API server"
-  "${PYTEST[@]}" "${API_TESTS[@]}"
-fi
+# Beside the Kubernetes programs, since each of the two often waits for the network.
+build_images() {
+  mkdir -p build
+  setsid hack/images.sh > build/images.log 2>&1 < /dev/null &
+  images=$!
+}
+
+wait_for_images() {
+  wait "$images" || { cat build/images.log >&2; return 1; }
+  grep ' MB' build/images.log
+}
+
 if [ "$PART" != api ]; then
   install_missing "${NODE_PACKAGES[@]}"
   rm -rf "$TERCET_ARTEFACTS"
   trap finish EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM
-  say "images"
-  hack/images.sh
+  build_images
+fi
+say "Kubernetes programs and images"
+hack/kube/build-tools.sh
+[ -z "$images" ] || wait_for_images
+install_missing "${API_PACKAGES[@]}"
+if [ "$PART" != live ]; then
+  say "tests that need an API server"
+  "${PYTEST[@]}" "${API_TESTS[@]}"
+fi
+if [ "$PART" != api ]; then
   say "a node"
   hack/kube/cluster.sh up
   for image in operator gateway engine-cpu; do hack/kube/cluster.sh load "build/images/$image.tar"; done
