@@ -30,7 +30,7 @@ case $PART in
 esac
 export KUBE_RUN=${KUBE_RUN:-/tmp/tercet-e2e} KUBE_PORT=${KUBE_PORT:-16443}
 export KUBE_BIN=${KUBE_BIN:-$HOME/.cache/tercet/kube/v1.35.4/bin}
-export PATH=$KUBE_BIN:$PATH TERCET_ARTEFACTS=$PWD/build/e2e
+export PATH=$KUBE_BIN:$PATH TERCET_ARTEFACTS=$PWD/build/e2e PYTHONUNBUFFERED=1
 # From a terminal, Ctrl-C reaches the tests; else whatever they started ends with them when they hang.
 FOREGROUND=()
 [ ! -t 0 ] || FOREGROUND=(--foreground)
@@ -73,7 +73,7 @@ show_artefacts() {
   echo "=== what the cluster held (all of it: $TERCET_ARTEFACTS)"
   cut -c1-180 "$TERCET_ARTEFACTS/objects.txt" | head -60
   echo "=== warnings"
-  grep -w Warning "$TERCET_ARTEFACTS/events.txt" | cut -c1-300 | tail -30
+  grep -w Warning "$TERCET_ARTEFACTS/events.txt" | grep -v MissingClusterDNS | cut -c1-300 | tail -30
   for part in "$TERCET_ARTEFACTS"/*.log "$TERCET_ARTEFACTS"/kubernetes/{kubelet,containerd,apiserver}.log; do
     [ -f "$part" ] || continue
     echo "=== the end of ${part#"$TERCET_ARTEFACTS"/}"

@@ -67,6 +67,7 @@ def test_the_chart_tests_itself(release: Release) -> None:
     release.apply(build_demo("demo"))
     release.wait_settled("demo")
     said = release.helm("test", "tercet", "--logs")
-    assert (found := re.search(r".*first sound.*", said)), said
+    found = re.search(r".*first sound.*", said)
+    assert found, said
     print(found[0])
     release.kubectl.run("delete", "omni", "demo")
