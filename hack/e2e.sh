@@ -28,6 +28,13 @@ case $PART in
     ;;
   *) sed -n '2,/^set/{/^#/p}' "$0"; exit 2 ;;
 esac
+fail() { echo "e2e.sh: $*" >&2; exit 1; }
+
+# Before minutes are spent on what cannot end well.
+command -v go >/dev/null || fail "go is missing: install Go 1.24 or newer"
+command -v kubectl >/dev/null || fail "kubectl is missing: any recent release serves"
+[ "$(id -u)" = 0 ] || fail "root is needed: it installs packages, and a node mounts and makes networks"
+[ -x .venv/bin/python ] || fail "no environment: make install"
 export KUBE_RUN=${KUBE_RUN:-/tmp/tercet-e2e} KUBE_PORT=${KUBE_PORT:-16443}
 export KUBE_BIN=${KUBE_BIN:-$HOME/.cache/tercet/kube/v1.35.4/bin}
 export PATH=$KUBE_BIN:$PATH TERCET_ARTEFACTS=$PWD/build/e2e PYTHONUNBUFFERED=1
