@@ -28,8 +28,8 @@ test: install lint type ## Lint, check types and run every test that needs no Ku
 test-gpu: install ## The engine's equality tests with its stages on the first CUDA device
 	$(BIN)/python -m pytest -m gpu tests/engine
 
-e2e: install ## The operator, the chart and the product on a real one-node Kubernetes (root; builds its programs once)
-	hack/e2e.sh
+e2e: install ## The product on a real one-node Kubernetes (root; builds its programs once); E2E=ci: the short profile
+	hack/e2e.sh $(E2E)
 
 lint: install ## ruff and import contracts
 	$(BIN)/ruff check .

@@ -19,9 +19,7 @@ _FOLDER: Final = Path("demo/work")
 
 def main(words: Sequence[str] | None = None) -> int:
     given = _parse(words)
-    setting = Setting(
-        folder=given.folder, device=given.device, seconds=given.seconds, talks=given.talks
-    )
+    setting = Setting(folder=given.folder, device=given.device, seconds=given.seconds, talks=given.talks)
     given.folder.mkdir(parents=True, exist_ok=True)
     if given.steps:
         for name in given.steps:

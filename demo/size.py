@@ -8,7 +8,9 @@ from transformers import Qwen2_5OmniConfig
 
 SIZE: Final = DemoSize(
     vocabulary=VOCABULARY_SIZE,
-    thinker=DecoderSize(hidden=256, layers=6, heads=4, kv_heads=2, head_dim=64, ffn=768, sections=(8, 12, 12)),
+    thinker=DecoderSize(
+        hidden=256, layers=6, heads=4, kv_heads=2, head_dim=64, ffn=768, sections=(8, 12, 12)
+    ),
     talker=DecoderSize(hidden=256, layers=6, heads=4, kv_heads=2, head_dim=64, ffn=704, sections=(8, 12, 12)),
     encoder_hidden=128,
     dit_hidden=128,

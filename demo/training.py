@@ -124,7 +124,9 @@ class _Run:
         share = _AVERAGE_EVERY / (_AVERAGE_EVERY + _AVERAGED_SHARE * self._step)
         current = self._net.state_dict()
         floating = [key for key, value in current.items() if value.is_floating_point()]
-        torch._foreach_lerp_([self.average[key] for key in floating], [current[key] for key in floating], share)
+        torch._foreach_lerp_(
+            [self.average[key] for key in floating], [current[key] for key in floating], share
+        )
 
     def _report(self) -> None:
         means = {key: float(torch.stack(values).float().mean()) for key, values in self._notes.items()}

@@ -29,7 +29,9 @@ _KINDS: Final[dict[Kind, float]] = {"text": 6.0, "picture": 1.6, "sound": 1.6, "
 _HELD_OUT: Final = 10
 
 
-def draw_conversations(seed: int, *, held_out: bool = False, kind: Kind | None = None) -> Iterator[Conversation]:
+def draw_conversations(
+    seed: int, *, held_out: bool = False, kind: Kind | None = None
+) -> Iterator[Conversation]:
     """Without end."""
     random = Random(f"{seed} {held_out} {kind}")
     while True:

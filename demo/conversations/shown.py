@@ -18,9 +18,24 @@ _SEE: Final = (
     "What do you see?", "What is in the picture?", "What is this?", "Describe the picture.", "Tell me what you see.",
     "What can you see here?", "Look at this picture. What is it?", "",
 )  # fmt: skip
-_WHICH_COLOR: Final = ("What color is it?", "Which color do you see?", "What colour is this?", "Tell me the color.")
-_WHICH_SHAPE: Final = ("Which shape is it?", "What shape do you see?", "What shape is this?", "Tell me the shape.")
-_HOW_MANY: Final = ("How many shapes are there?", "How many do you see?", "Count the shapes.", "How many are there?")
+_WHICH_COLOR: Final = (
+    "What color is it?",
+    "Which color do you see?",
+    "What colour is this?",
+    "Tell me the color.",
+)
+_WHICH_SHAPE: Final = (
+    "Which shape is it?",
+    "What shape do you see?",
+    "What shape is this?",
+    "Tell me the shape.",
+)
+_HOW_MANY: Final = (
+    "How many shapes are there?",
+    "How many do you see?",
+    "Count the shapes.",
+    "How many are there?",
+)
 _HEAR: Final = (
     "What do you hear?", "What is this sound?", "Tell me what you hear.", "What can you hear?", "Listen. What is it?",
     "What was that?", "",
@@ -29,14 +44,21 @@ _HAPPENS: Final = (
     "What happens?", "What happens in the video?", "What do you see?", "Describe the video.", "What is going on here?",
     "What moves?", "",
 )  # fmt: skip
-_WHERE: Final = ("Where does it move?", "Which way does it move?", "Where does it go?", "In which direction does it move?")
+_WHERE: Final = (
+    "Where does it move?",
+    "Which way does it move?",
+    "Where does it go?",
+    "In which direction does it move?",
+)
 
 
 def show_picture(random: Random) -> Shown:
     color, shape = random.choice(words.COLORS), random.choice(words.SHAPES)
     count = random.choice([1, 1, 1, 2, 3])
     picture = Picture(color=color, shape=shape, count=count, seed=random.getrandbits(32))
-    named = with_article(f"{color} {shape}") if count == 1 else f"{spell_number(count)} {color} {_several(shape)}"
+    named = (
+        with_article(f"{color} {shape}") if count == 1 else f"{spell_number(count)} {color} {_several(shape)}"
+    )
     topic, questions, reply = random.choice(
         [
             ("picture", _SEE, f"I see {named}."),
@@ -47,7 +69,11 @@ def show_picture(random: Random) -> Shown:
                 _WHICH_SHAPE,
                 f"It is {with_article(shape)}." if count == 1 else f"They are {_several(shape)}.",
             ),
-            ("picture's count", _HOW_MANY, "There is one." if count == 1 else f"There are {spell_number(count)}."),
+            (
+                "picture's count",
+                _HOW_MANY,
+                "There is one." if count == 1 else f"There are {spell_number(count)}.",
+            ),
         ]
     )
     return topic, _with_question(random, picture, random.choice(questions)), reply

@@ -36,9 +36,20 @@ def ask_sum(random: Random) -> Exchange:
     first, second = spell_number(one), spell_number(other)
     mark = {"plus": "+", "minus": "-", "times": random.choice("*x")}[sign]
     gap = random.choice([" ", ""])
-    written = random.choice([f"{first} {sign} {second}", f"{one} {sign} {other}", f"{one}{gap}{mark}{gap}{other}"])
+    written = random.choice(
+        [f"{first} {sign} {second}", f"{one} {sign} {other}", f"{one}{gap}{mark}{gap}{other}"]
+    )
     form = random.choice(
-        ["What is {}?", "What is {}", "How much is {}?", "{}", "{} is?", "Tell me {}.", "Can you work out {}?", "what's {}"]
+        [
+            "What is {}?",
+            "What is {}",
+            "How much is {}?",
+            "{}",
+            "{} is?",
+            "Tell me {}.",
+            "Can you work out {}?",
+            "what's {}",
+        ]
     )
     return form.format(written), capitalised(f"{first} {sign} {second} is {spell_number(result)}.")
 
@@ -46,7 +57,13 @@ def ask_sum(random: Random) -> Exchange:
 def ask_time(random: Random) -> Exchange:
     hour, minute = random.randint(1, 12), 5 * random.randrange(12)
     form = random.choice(
-        ["The clock shows {}. What time is it?", "How do you say {}?", "Say the time {}.", "Read the clock: {}", "What time is {}?"]
+        [
+            "The clock shows {}. What time is it?",
+            "How do you say {}?",
+            "Say the time {}.",
+            "Read the clock: {}",
+            "What time is {}?",
+        ]
     )
     return form.format(f"{hour}:{minute:02}"), f"It is {spell_time(hour, minute)}."
 
@@ -54,7 +71,12 @@ def ask_time(random: Random) -> Exchange:
 def ask_opposite(random: Random) -> Exchange:
     word, other = random.choice(list(words.OPPOSITES.items()))
     form = random.choice(
-        ["What is the opposite of {}?", "Opposite of {}?", "Tell me the opposite of {}.", "What's the opposite of {}"]
+        [
+            "What is the opposite of {}?",
+            "Opposite of {}?",
+            "Tell me the opposite of {}.",
+            "What's the opposite of {}",
+        ]
     )
     return form.format(word), f"The opposite of {word} is {other}."
 
@@ -62,7 +84,12 @@ def ask_opposite(random: Random) -> Exchange:
 def ask_capital(random: Random) -> Exchange:
     country, capital = random.choice(list(words.CAPITALS.items()))
     form = random.choice(
-        ["What is the capital of {}?", "Capital of {}?", "Name the capital of {}.", "Which city is the capital of {}?"]
+        [
+            "What is the capital of {}?",
+            "Capital of {}?",
+            "Name the capital of {}.",
+            "Which city is the capital of {}?",
+        ]
     )
     return form.format(country), f"The capital of {country} is {capital}."
 
@@ -79,7 +106,9 @@ def ask_next(random: Random) -> Exchange:
 
 def ask_colour(random: Random) -> Exchange:
     thing, colour = random.choice(list(words.COLOR_OF.items()))
-    form = random.choice(["What color is {}?", "What colour is {}?", "Which color does {} have?", "Tell me the color of {}."])
+    form = random.choice(
+        ["What color is {}?", "What colour is {}?", "Which color does {} have?", "Tell me the color of {}."]
+    )
     return form.format(thing), capitalised(f"{thing} is {colour}.")
 
 
@@ -96,20 +125,28 @@ def ask_animal(random: Random) -> Exchange:
 
 def ask_spelling(random: Random) -> Exchange:
     word = random.choice([word for word in words.ALL if 2 <= len(word) <= 8])
-    form = random.choice(["Spell {}.", "How do you spell {}?", "Please spell the word {}.", "Can you spell {}?", "spell {}"])
+    form = random.choice(
+        ["Spell {}.", "How do you spell {}?", "Please spell the word {}.", "Can you spell {}?", "spell {}"]
+    )
     return form.format(word), f"{capitalised(word)} is spelled {', '.join(word)}."
 
 
 def ask_to_count(random: Random) -> Exchange:
     last = random.randint(2, 10)
-    form = random.choice(["Count to {}.", "Please count to {}.", "Can you count to {}?", "Count from one to {}."])
+    form = random.choice(
+        ["Count to {}.", "Please count to {}.", "Can you count to {}?", "Count from one to {}."]
+    )
     named = random.choice([spell_number(last), str(last)])
-    return form.format(named), capitalised(", ".join(spell_number(number) for number in range(1, last + 1)) + ".")
+    return form.format(named), capitalised(
+        ", ".join(spell_number(number) for number in range(1, last + 1)) + "."
+    )
 
 
 def ask_to_repeat(random: Random) -> Exchange:
     sentence = random.choice([make_sentence, make_sentence, _mix_words])(random)
-    form = random.choice(["Repeat after me: {}", "Say after me: {}", "Repeat: {}", "Please repeat after me: {}", "Say: {}"])
+    form = random.choice(
+        ["Repeat after me: {}", "Say after me: {}", "Repeat: {}", "Please repeat after me: {}", "Say: {}"]
+    )
     if random.random() < 0.25:
         return form.format(f"{sentence}."), capitalised(f"{sentence}.")
     return form.format(random.choice([sentence, capitalised(sentence)])), capitalised(f"{sentence}.")
@@ -147,17 +184,32 @@ _SMALL_TALK: Final = (
     (("Good morning", "Good morning!"), "Good morning to you!"),
     (("Good evening", "Good evening!"), "Good evening to you!"),
     (("Good night", "Good night!"), "Good night and sleep well!"),
-    (("How are you?", "How are you", "How do you do?", "How is it going?", "Are you well?"), "I am fine, thank you."),
-    (("What is your name?", "What's your name?", "Who are you?", "Tell me your name", "Your name?"), "My name is Tercet."),
+    (
+        ("How are you?", "How are you", "How do you do?", "How is it going?", "Are you well?"),
+        "I am fine, thank you.",
+    ),
+    (
+        ("What is your name?", "What's your name?", "Who are you?", "Tell me your name", "Your name?"),
+        "My name is Tercet.",
+    ),
     (
         ("What are you?", "What can you do?", "What do you know?", "Help", "Help me", "What can I ask you?"),
         "I am a small demo. I can count, spell, repeat, see shapes and hear sounds.",
     ),
     (("Thank you", "Thanks", "Thank you very much!", "Thanks a lot"), "You are welcome."),
     (("Goodbye", "Bye", "Bye bye", "See you later", "See you"), "Goodbye and see you soon!"),
-    (("Are you a robot?", "Are you human?", "Are you a person?", "Are you real?"), "I am a program that can talk."),
     (
-        ("How is the weather?", "What is the weather like?", "Is it raining?", "Will it rain today?", "Is it cold outside?"),
+        ("Are you a robot?", "Are you human?", "Are you a person?", "Are you real?"),
+        "I am a program that can talk.",
+    ),
+    (
+        (
+            "How is the weather?",
+            "What is the weather like?",
+            "Is it raining?",
+            "Will it rain today?",
+            "Is it cold outside?",
+        ),
         "I cannot see outside, but I hope it is sunny.",
     ),
     (("Do you like music?", "Do you like songs?"), "Yes, I like every sound."),
@@ -180,29 +232,82 @@ def talk_small(random: Random) -> Exchange:
 
 _UNKNOWN: Final = (
     (
-        ("Write {a} about {b}", "Write me {a} about {b}.", "Make up {a} about {b}", "Compose {a} on {b}.", "Please write {a}"),
+        (
+            "Write {a} about {b}",
+            "Write me {a} about {b}.",
+            "Make up {a} about {b}",
+            "Compose {a} on {b}.",
+            "Please write {a}",
+        ),
         CANNOT_WRITE,
     ),
     (
         (
-            "Why is the {n} {j}?", "Why does the {p} {w}?", "Who made the {n}?", "Who is the {p} of {c}?", "When did the {n} fall?",
-            "Where is my {n}?", "Where can I buy {b}?", "How does {b} work?", "How far is {c}?", "How big is {c}?",
-            "What is {b} made of?", "What happened in {c}?", "Who won the game in {c}?", "How do I cook {b}?", "What is the price of {b}?",
-            "How many people live in {c}?", "Which {n} is the best?", "When is the next train to {c}?", "What do you think of {b}?",
-            "What is the meaning of {j}?", "Why do we {w}?", "Who wrote the {n}?", "What is {b}?",
+            "Why is the {n} {j}?",
+            "Why does the {p} {w}?",
+            "Who made the {n}?",
+            "Who is the {p} of {c}?",
+            "When did the {n} fall?",
+            "Where is my {n}?",
+            "Where can I buy {b}?",
+            "How does {b} work?",
+            "How far is {c}?",
+            "How big is {c}?",
+            "What is {b} made of?",
+            "What happened in {c}?",
+            "Who won the game in {c}?",
+            "How do I cook {b}?",
+            "What is the price of {b}?",
+            "How many people live in {c}?",
+            "Which {n} is the best?",
+            "When is the next train to {c}?",
+            "What do you think of {b}?",
+            "What is the meaning of {j}?",
+            "Why do we {w}?",
+            "Who wrote the {n}?",
+            "What is {b}?",
         ),
         DO_NOT_KNOW,
     ),
     (
         (
-            "Translate {n} to {c}.", "Book a {n} for me", "Open the {n}", "Turn on the {n}", "Buy {b}", "Send {b} to my {p}",
-            "Draw {b}", "Play {b}", "Explain {b} to me", "Give me {b}", "Remind me of {b}", "Find {b} in {c}", "Call my {p}",
-            "My {p} has {b}", "I want to go to {c}", "The {n} is {j}", "Sing for my {p}", "Fix my {n}", "Show me {b}", "{j} {n}", "{n}",
+            "Translate {n} to {c}.",
+            "Book a {n} for me",
+            "Open the {n}",
+            "Turn on the {n}",
+            "Buy {b}",
+            "Send {b} to my {p}",
+            "Draw {b}",
+            "Play {b}",
+            "Explain {b} to me",
+            "Give me {b}",
+            "Remind me of {b}",
+            "Find {b} in {c}",
+            "Call my {p}",
+            "My {p} has {b}",
+            "I want to go to {c}",
+            "The {n} is {j}",
+            "Sing for my {p}",
+            "Fix my {n}",
+            "Show me {b}",
+            "{j} {n}",
+            "{n}",
         ),
         CANNOT_HELP,
     ),
 )
-_PIECES: Final = ("a poem", "a story", "a song", "an email", "a letter", "code", "a joke", "an essay", "a recipe", "a plan")
+_PIECES: Final = (
+    "a poem",
+    "a story",
+    "a song",
+    "an email",
+    "a letter",
+    "code",
+    "a joke",
+    "an essay",
+    "a recipe",
+    "a plan",
+)
 
 
 def ask_the_unknown(random: Random) -> Exchange:

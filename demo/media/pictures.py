@@ -33,7 +33,9 @@ def draw_picture(picture: Picture) -> Pixels:  # (height, width, 3)
     canvas = Image.new("RGB", (width * _FINE, height * _FINE), choose_background(random, picture.color))
     radius = min(width / max(1, picture.count), height) * random.uniform(0.25, 0.42)
     for x, y in _place(random, picture.count, width, height, radius):
-        draw_shape(canvas, picture.shape, (x * _FINE, y * _FINE), radius * _FINE, vary_color(random, picture.color))
+        draw_shape(
+            canvas, picture.shape, (x * _FINE, y * _FINE), radius * _FINE, vary_color(random, picture.color)
+        )
     small = canvas.resize((width, height), Image.Resampling.BOX)
     return _degrade(random, small)
 
@@ -52,7 +54,9 @@ def vary_color(random: Random, color: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def draw_shape(canvas: Image.Image, shape: str, centre: Point, radius: float, color: tuple[int, int, int]) -> None:
+def draw_shape(
+    canvas: Image.Image, shape: str, centre: Point, radius: float, color: tuple[int, int, int]
+) -> None:
     pen = ImageDraw.Draw(canvas)
     x, y = centre
     if shape == "circle":

@@ -33,7 +33,9 @@ class SpokenPool:
     def __init__(self, folder: Path) -> None:
         held = np.load(folder / _FILE)
         self._waves, self._starts, self._texts = held["waves"], held["starts"], held["texts"].tolist()
-        self._at = {text: [i for i, other in enumerate(self._texts) if other == text] for text in set(self._texts)}
+        self._at = {
+            text: [i for i, other in enumerate(self._texts) if other == text] for text in set(self._texts)
+        }
 
     def choose(self, random: Random, text: str) -> Samples:
         index = random.choice(self._at[text])
@@ -47,7 +49,15 @@ def make_spoken_pool(texts: Sequence[str], folder: Path, workers: int) -> None:
         return
     random = Random(5)
     jobs = [
-        (text, Voice(name=variant, variant=variant, words_per_minute=random.choice(_SPEEDS), pitch=random.choice(_PITCHES)))
+        (
+            text,
+            Voice(
+                name=variant,
+                variant=variant,
+                words_per_minute=random.choice(_SPEEDS),
+                pitch=random.choice(_PITCHES),
+            ),
+        )
         for text in texts
         for variant in _VARIANTS
         for _ in range(2)

@@ -10,7 +10,12 @@ from demo.conversations.scenes import Direction, Video
 from demo.media.pictures import Pixels, choose_background, draw_shape, vary_color
 
 FPS: Final = 2.0
-_WAYS: Final[dict[Direction, tuple[int, int]]] = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
+_WAYS: Final[dict[Direction, tuple[int, int]]] = {
+    "left": (-1, 0),
+    "right": (1, 0),
+    "up": (0, -1),
+    "down": (0, 1),
+}
 _FINE: Final = 2
 
 

@@ -34,7 +34,12 @@ def _embed_patches(patch_embed: Any, patches: Tensor) -> Tensor:
 
 
 def _attend(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **options: Any,
 ) -> tuple[Tensor, None]:
     """(1, heads, rows, d) each -> (1, rows, heads, d)."""
     del module, attention_mask
@@ -42,7 +47,9 @@ def _attend(
     lengths = starts.diff()
     mixed = torch.empty_like(query[0].transpose(0, 1))  # (rows, heads, d)
     for length in lengths.unique().tolist():
-        rows = (starts[:-1][lengths == length][:, None] + torch.arange(length, device=starts.device)).flatten()
+        rows = (
+            starts[:-1][lengths == length][:, None] + torch.arange(length, device=starts.device)
+        ).flatten()
         parts = [
             each[0, :, rows].unflatten(1, (-1, length)).transpose(0, 1) for each in (query, key, value)
         ]  # (parts, heads, length, d)

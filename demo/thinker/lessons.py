@@ -47,7 +47,9 @@ class Batch:
     video_grids: Tensor
 
     def to(self, device: torch.device) -> "Batch":
-        return Batch(**{each.name: getattr(self, each.name).to(device, non_blocking=True) for each in fields(self)})
+        return Batch(
+            **{each.name: getattr(self, each.name).to(device, non_blocking=True) for each in fields(self)}
+        )
 
 
 class Classroom:

@@ -65,7 +65,9 @@ class ThinkerNet(nn.Module):
             if features is not None:
                 places = (batch.ids == token)[..., None].expand_as(embeds)
                 embeds = embeds.masked_scatter(places, features.to(embeds.dtype))
-        hidden = self.model(inputs_embeds=embeds, position_ids=batch.positions, use_cache=False).last_hidden_state
+        hidden = self.model(
+            inputs_embeds=embeds, position_ids=batch.positions, use_cache=False
+        ).last_hidden_state
         wanted = batch.targets >= 0
         return self.lm_head(hidden[wanted]), batch.targets[wanted]
 

@@ -32,7 +32,11 @@ def train_thinker(
         loss = functional.cross_entropy(logits, targets)
         with torch.no_grad():
             right = (logits.argmax(-1) == targets).float().mean()
-        return {"loss": loss + _EVENNESS * logits.logsumexp(-1).square().mean(), "tokens": loss, "right": right}
+        return {
+            "loss": loss + _EVENNESS * logits.logsumexp(-1).square().mean(),
+            "tokens": loss,
+            "right": right,
+        }
 
     recipe = Recipe(seconds=seconds, rate=1.5e-3, decay=0.05)
     weights = {name: value.float() for name, value in train("thinker", net, folder, recipe, measure).items()}

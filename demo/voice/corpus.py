@@ -29,7 +29,9 @@ class Speech:
     mel: torch.Tensor  # (frames, 80)
 
     def to(self, device: torch.device) -> "Speech":
-        moved = {name: getattr(self, name).to(device) for name in ("texts_of", "voices", "starts", "wave", "mel")}
+        moved = {
+            name: getattr(self, name).to(device) for name in ("texts_of", "voices", "starts", "wave", "mel")
+        }
         return Speech(texts=self.texts, **moved)
 
 

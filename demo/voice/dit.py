@@ -36,12 +36,19 @@ def train_dit(config: Any, speech: Speech, folder: Path, *, seconds: float, batc
 
 class _Flow:
     def __init__(self, net: nn.Module, speech: Speech, codes: Tensor, speakers: Tensor, batch: int) -> None:
-        self._net, self._speech, self._codes, self._speakers, self._batch = net, speech, codes, speakers, batch
+        self._net, self._speech, self._codes, self._speakers, self._batch = (
+            net,
+            speech,
+            codes,
+            speakers,
+            batch,
+        )
         lengths = speech.starts.diff()
         self._voice_of_frame = speech.voices.repeat_interleave(lengths)
         self._frames = int(speech.starts[-1])
         self._of_voice = [
-            (self._voice_of_frame[:-REFERENCE_FRAMES] == voice).nonzero()[:, 0] for voice in range(len(speakers))
+            (self._voice_of_frame[:-REFERENCE_FRAMES] == voice).nonzero()[:, 0]
+            for voice in range(len(speakers))
         ]
 
     def measure(self, progress: float) -> dict[str, Tensor]:
@@ -51,7 +58,9 @@ class _Flow:
         mel = cut_mels(self._speech, starts, _FRAMES)
         codes = self._codes[starts[:, None] // 2 + torch.arange(_FRAMES // 2, device=device)]
         wrong = torch.rand(codes.shape, device=device) < _MASK_CODE
-        codes = torch.where(wrong, self._codes[torch.randint(len(self._codes), codes.shape, device=device)], codes)
+        codes = torch.where(
+            wrong, self._codes[torch.randint(len(self._codes), codes.shape, device=device)], codes
+        )
         voices = self._voice_of_frame[starts + _FRAMES // 2]
         fate = torch.rand(count, device=device)
         dropped, voiceless = fate < _DROP_ALL, fate < _DROP_ALL + _DROP_VOICE

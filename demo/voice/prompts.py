@@ -78,7 +78,9 @@ def _prepare(checkpoint: Path, folder: Path, talks: Sequence[Conversation]) -> l
     torch.set_num_threads(1)
     classroom = Classroom(open_checkpoint(checkpoint), SpokenPool(folder))
     prepared = (classroom.prepare(talk).prepared for talk in talks)
-    return [_Prompt(ids=each.ids, positions=each.positions, next_position=each.next_position) for each in prepared]
+    return [
+        _Prompt(ids=each.ids, positions=each.positions, next_position=each.next_position) for each in prepared
+    ]
 
 
 def _starts(lengths: Iterable[int]) -> Tensor:

@@ -73,6 +73,8 @@ def _program() -> str:
 def _cut(wave: Wave) -> Wave:
     loud = np.flatnonzero(np.abs(wave) > _QUIET)
     lead, trail = int(_LEAD_S * SAMPLE_RATE_HZ), int(_TRAIL_S * SAMPLE_RATE_HZ)
-    padded = np.concatenate([np.zeros(lead, np.float32), wave[loud[0] : loud[-1] + 1], np.zeros(trail, np.float32)])
+    padded = np.concatenate(
+        [np.zeros(lead, np.float32), wave[loud[0] : loud[-1] + 1], np.zeros(trail, np.float32)]
+    )
     missing = -len(padded) % CODE_SAMPLES
     return np.concatenate([padded, np.zeros(missing, np.float32)])

@@ -118,13 +118,17 @@ class _Dictation:
 class Lines:
     """The utterances of the corpus as the talker's rows; line i is conversation i // voices in voice i % voices."""
 
-    def __init__(self, config: Any, embeddings: Tensor, prompts: Prompts, speech: Speech, codes: Tensor) -> None:
+    def __init__(
+        self, config: Any, embeddings: Tensor, prompts: Prompts, speech: Speech, codes: Tensor
+    ) -> None:
         self._config, self._embeddings, self._prompts, self._codes = config, embeddings, prompts, codes
         self._voices = torch.tensor([SPEAKERS[voice.name] for voice in VOICES], device=codes.device)
         self.count = len(prompts.texts_of) * len(VOICES)
         texts = int(speech.texts_of.max()) + 1
         self._utterances = torch.empty(texts, len(VOICES), dtype=torch.long, device=codes.device)
-        self._utterances[speech.texts_of, speech.voices] = torch.arange(len(speech.voices), device=codes.device)
+        self._utterances[speech.texts_of, speech.voices] = torch.arange(
+            len(speech.voices), device=codes.device
+        )
         self._starts = speech.starts // 2
 
     def lengths(self, lines: Tensor) -> Tensor:

@@ -27,7 +27,9 @@ _JUDGED_WEIGHT: Final = 0.15
 _MATCHED_WEIGHT: Final = 0.3
 
 
-def train_vocoder(config: Any, speech: Speech, folder: Path, *, seconds: float, batch: int) -> dict[str, Tensor]:
+def train_vocoder(
+    config: Any, speech: Speech, folder: Path, *, seconds: float, batch: int
+) -> dict[str, Tensor]:
     device = speech.mel.device
     net = Qwen2_5OmniToken2WavBigVGANModel(config)
     for module in net.modules():

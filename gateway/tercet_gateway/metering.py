@@ -23,6 +23,18 @@ def audio_seconds(pcm_bytes: int) -> float:
     return pcm_bytes / (2 * SAMPLE_RATE_HZ)
 
 
+def show_zeros(metrics: Metrics, model: str) -> None:
+    """To be called when turns of a model can begin.
+
+    Prometheus sees a counter rise only if it was there before, and of these the first rise matters.
+    """
+    metrics.slow_client_aborts.labels(model)
+    for phase in _PHASES:
+        metrics.cancelled_requests.labels(model, phase)
+    for stage, outcome in product(Stage, get_args(ReplayOutcome)):
+        metrics.replays.labels(model, stage.value, outcome)
+
+
 class TurnMeter:
     """`received_s`: when the request came, in `time.monotonic`'s time."""
 
@@ -46,15 +58,6 @@ class TurnMeter:
         """The request has been read; the thinker is asked next."""
         self._metrics.speech.input.labels(self._model).inc(audio_input_s)
         self._metrics.overhead.labels(self._model).observe(self.elapsed_s())
-        self._show_zeros()
-
-    def _show_zeros(self) -> None:
-        """Prometheus sees a counter rise only if it was there before; of these the first matters."""
-        self._metrics.slow_client_aborts.labels(self._model)
-        for phase in _PHASES:
-            self._metrics.cancelled_requests.labels(self._model, phase)
-        for stage, outcome in product(Stage, get_args(ReplayOutcome)):
-            self._metrics.replays.labels(self._model, stage.value, outcome)
 
     def observe_stage(self, stage: Stage, phase: str, seconds: float) -> None:
         self._metrics.stage_latency.labels(self._model, stage.value, phase).observe(seconds)

@@ -6,7 +6,7 @@ bounded: models, stages and outcomes, never callers. The port answers the operat
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeVar
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, make_wsgi_app, start_http_server
@@ -21,23 +21,32 @@ _UNDERRUN_S: Final = (0.001, 0.01, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10)
 _OVERHEAD_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5)
 _BUFFERED_S: Final = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120)
 
+_Made = TypeVar("_Made", Histogram, Counter)
+
 
 class _Family:
     """Declares metrics in one registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
+        self.of_models: list[Histogram | Counter] = []
 
     def histogram(
         self, name: str, text: str, buckets: tuple[float, ...], labels: tuple[str, ...] = ("model",)
     ) -> Histogram:
-        return Histogram(f"{_PREFIX}_{name}", text, labels, registry=self._registry, buckets=buckets)
+        made = Histogram(f"{_PREFIX}_{name}", text, labels, registry=self._registry, buckets=buckets)
+        return self._note(made, labels)
 
     def counter(self, name: str, text: str, labels: tuple[str, ...] = ("model",)) -> Counter:
-        return Counter(f"{_PREFIX}_{name}", text, labels, registry=self._registry)
+        return self._note(Counter(f"{_PREFIX}_{name}", text, labels, registry=self._registry), labels)
 
     def gauge(self, name: str, text: str, labels: tuple[str, ...] = ()) -> Gauge:
         return Gauge(f"{_PREFIX}_{name}", text, labels, registry=self._registry)
+
+    def _note(self, made: _Made, labels: tuple[str, ...]) -> _Made:
+        if "model" in labels:
+            self.of_models.append(made)
+        return made
 
 
 class SpeechMetrics:
@@ -115,7 +124,13 @@ class Metrics:
         self.held_bytes = family.gauge("held_body_bytes", "Bodies whose media have not all been read.")
         self.replay_bytes = family.gauge("replay_bytes", "Kept of what running turns' stages were given.")
         self.cluster = ClusterMetrics(family)
+        self._of_models = tuple(family.of_models)
         self._render_routes: Callable[[], bytes] = Routes().model_dump_json().encode
+
+    def forget(self, model: str) -> None:
+        """Of a model that is gone nothing is shown; else who comes and goes would fill the memory."""
+        for metric in self._of_models:
+            metric.remove_by_labels({"model": model})
 
     def show_routes(self, render: Callable[[], bytes]) -> None:
         """`render` is called in the port's own threads. Without it there are no routes."""

@@ -13,6 +13,7 @@ from tercet_gateway.admission import Admission
 from tercet_gateway.background import beside
 from tercet_gateway.cluster.catalog import open_cluster_catalog
 from tercet_gateway.media.reader import MediaReader
+from tercet_gateway.metering import show_zeros
 from tercet_gateway.metrics import Metrics
 from tercet_gateway.models import Catalog, Served, StaticCatalog, build_fleet, build_model
 from tercet_gateway.replay_memory import ReplayMemory
@@ -67,7 +68,7 @@ async def _open_catalog(settings: Settings, metrics: Metrics) -> AsyncIterator[C
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(beside(checks.run()))
         if settings.cluster is None:
-            yield await stack.enter_async_context(_open_static_catalog(settings, checks))
+            yield await stack.enter_async_context(_open_static_catalog(settings, checks, metrics))
         else:
             connect_s = settings.timeouts.connect_s
             cluster = open_cluster_catalog(settings.cluster, checks, connect_s, metrics)
@@ -75,12 +76,15 @@ async def _open_catalog(settings: Settings, metrics: Metrics) -> AsyncIterator[C
 
 
 @asynccontextmanager
-async def _open_static_catalog(settings: Settings, checks: Checks) -> AsyncIterator[StaticCatalog]:
+async def _open_static_catalog(
+    settings: Settings, checks: Checks, metrics: Metrics
+) -> AsyncIterator[StaticCatalog]:
     served = {}
     async with AsyncExitStack() as stack:
         for deployment in settings.deployments:
             pool = StagePool(checks, settings.timeouts.connect_s)
             stack.push_async_callback(pool.close)
             await pool.update(build_fleet(deployment))
+            show_zeros(metrics, deployment.model)
             served[deployment.model] = Served(model=build_model(deployment), pool=pool)
         yield StaticCatalog(served)

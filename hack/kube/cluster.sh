@@ -23,6 +23,7 @@ PORT=${KUBE_PORT:-16443}
 CLUSTER=${TERCET_CLUSTER:-own}
 HERE=$(cd "$(dirname "$0")" && pwd)
 SERVICES=10.96.0.0/16 KUBERNETES_SERVICE=10.96.0.1 PODS=10.88.0.0/16
+NETWORK=tercet-pods BRIDGE=tercet0
 PAUSE_IMAGE=localhost/pause:1
 SOCKET=$R/containerd/containerd.sock
 # By default controllers ask 20 times a second at most, and a thousand deployments take minutes.
@@ -133,8 +134,8 @@ node_address() { ip -4 -o addr show scope global | awk '{print $4}' | cut -d/ -f
 
 write_network() {
   cat > cni/10-bridge.conflist <<C
-{"cniVersion": "0.4.0", "name": "bridge", "plugins": [
-  {"type": "bridge", "bridge": "cni0", "isGateway": true, "ipMasq": true, "hairpinMode": true,
+{"cniVersion": "0.4.0", "name": "$NETWORK", "plugins": [
+  {"type": "bridge", "bridge": "$BRIDGE", "isGateway": true, "ipMasq": true, "hairpinMode": true,
    "ipam": {"type": "host-local", "ranges": [[{"subnet": "$PODS"}]], "routes": [{"dst": "0.0.0.0/0"}]}},
   {"type": "portmap", "capabilities": {"portMappings": true}}]}
 C
@@ -191,6 +192,7 @@ need_node() {
 node() {
   cd "$R"
   mkdir -p cni kubelet containerd
+  touch owns-network
   write_network
   write_containerd_settings
   write_kubelet_settings
@@ -226,11 +228,24 @@ kill_containers() {
   done
 }
 
+# Pods' network, which is the machine's: namespaces (mounts), bridge, Service rules, addresses given away.
+forget_network() {
+  local namespace
+  for namespace in /run/netns/cni-*; do
+    [ ! -e "$namespace" ] || ip netns delete "${namespace##*/}" || true
+  done
+  ip link delete "$BRIDGE" 2>/dev/null || true
+  nft delete table ip kube-proxy 2>/dev/null || true
+  nft delete table ip6 kube-proxy 2>/dev/null || true
+  rm -rf "/var/lib/cni/networks/$NETWORK" "$R/owns-network"
+}
+
 down() {
   stop kubelet
   if runs containerd; then kill_containers; fi
   local name
   for name in proxy scheduler controller-manager apiserver etcd containerd; do stop $name; done
+  if [ -f "$R/owns-network" ]; then forget_network; fi
   awk -v root="$R/" 'index($2, root) == 1 {print $2}' /proc/mounts | sort -r | xargs -r umount 2>/dev/null || true
   rm -rf "$R/etcd" "$R/kubelet"
 }

@@ -29,6 +29,18 @@ watched too, changes every few seconds."""
 STUCK_S: Final = 120.0
 """A queue from which nothing is taken for so long has no workers left."""
 _PREFIX: Final = "tercet_operator_"
+_FORESEEN: Final = (
+    "Conflict",
+    "Forbidden",
+    "InternalError",
+    "Invalid",
+    "NotFound",
+    "ServiceUnavailable",
+    "Timeout",
+    "TooManyRequests",
+    "Unauthorized",
+)
+"""Reasons that stand at 0 from the start: Prometheus sees no rise of a counter that was not there."""
 _BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
@@ -59,6 +71,8 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        for reason in _FORESEEN:
+            self.errors.labels(reason)
         self._deployments = Gauge(
             f"{_PREFIX}deployments",
             "OmniDeployments, by the reason of their Ready condition.",

@@ -86,7 +86,8 @@ def plan(resource: Mapping[str, Any], observed: Observed, images: Images, readin
     rollout = plan_rollout(goal, observed, is_reached=_is_reached(goal, reading))
     metadata = resource["metadata"]
     owner = Owner(namespace=metadata["namespace"], name=metadata["name"], uid=metadata["uid"])
-    wanted = [_stamp(each) for each in _build_children(owner, deployment, generation, rollout)]
+    children = _build_children(owner, deployment, generation, rollout, reading.gateways_in)
+    wanted = [_stamp(each) for each in children]
     status = build_status(goal, rollout, observed, reading).model_dump(mode="json", by_alias=True)
     return Plan(
         apply=tuple(each for each in wanted if _differs(each, observed)),
@@ -114,15 +115,15 @@ def render_children(deployment: OmniDeployment, owner: Owner, images: Images) ->
         replicas={(kind.name, generation.digest): kind.plan.replicas for kind in generation.kinds},
         serving=(generation.digest,),
     )
-    children = _build_children(owner, deployment, generation, rollout)
+    children = _build_children(owner, deployment, generation, rollout, gateways_in="")
     return tuple(_stamp(each) if owner.uid else each for each in children)
 
 
 def _build_children(
-    owner: Owner, deployment: OmniDeployment, generation: Generation, rollout: Rollout
+    owner: Owner, deployment: OmniDeployment, generation: Generation, rollout: Rollout, gateways_in: str
 ) -> Iterator[Manifest]:
     """In the order they are written: what pods need comes before the pods."""
-    yield build_network_policy(owner)
+    yield build_network_policy(owner, gateways_in)
     if deployment.spec.model.cache is not None:
         yield build_claim(owner, deployment.spec.model.cache)
     for kind in generation.kinds:

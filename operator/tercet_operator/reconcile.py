@@ -52,6 +52,7 @@ class Reconciler:
             url=self.settings.gateway_url,
             now=_write_time(self.now()),
             routable=self.routes.find(key),
+            gateways_in=self.settings.gateways_in,
         )
         todo = plan(resource, observed, self.settings.images, reading)
         try:

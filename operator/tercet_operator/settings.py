@@ -89,6 +89,11 @@ class OperatorSettings(BaseModel):
             raise SettingsError("\n".join(faults)) from error
 
     @property
+    def gateways_in(self) -> str:
+        """Their namespace; empty where it is not known."""
+        return self.gateway_service.partition("/")[0]
+
+    @property
     def images(self) -> Images:
         return Images(
             engine=self.engine_image, engine_cpu=self.engine_cpu_image, pull_policy=self.image_pull_policy

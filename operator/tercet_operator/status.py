@@ -28,6 +28,8 @@ class Reading:
     """RFC 3339."""
     routable: Routable | None
     """None: no gateway is known, and ready endpoints count."""
+    gateways_in: str = ""
+    """The gateways' namespace; empty where it is not known."""
     refusal: Problem | None = None
     """What the API server said to the last write."""
 

@@ -24,18 +24,25 @@ from tests.gateway.fake_triton import FakeTriton
 
 
 @asynccontextmanager
-async def open_catalog(*, is_qualified: bool) -> AsyncIterator[ClusterCatalog]:
+async def open_catalog(
+    *, is_qualified: bool, metrics: Metrics | None = None
+) -> AsyncIterator[ClusterCatalog]:
     checks = Checks()
-    catalog = ClusterCatalog(checks, 1.0, is_qualified=is_qualified)
+    catalog = ClusterCatalog(checks, 1.0, metrics or Metrics(), is_qualified=is_qualified)
     async with beside(checks.run()):
         yield catalog
         await catalog.close()
 
 
 @pytest.fixture
-async def catalog() -> AsyncIterator[ClusterCatalog]:
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+async def catalog(metrics: Metrics) -> AsyncIterator[ClusterCatalog]:
     """Of one namespace."""
-    async with open_catalog(is_qualified=False) as catalog:
+    async with open_catalog(is_qualified=False, metrics=metrics) as catalog:
         yield catalog
 
 
@@ -82,7 +89,7 @@ async def test_models_of_many_namespaces_are_named_with_them() -> None:
 async def test_gateway_is_ready_once_it_has_asked_its_servers(triton: FakeTriton) -> None:
     """Turns that come before would be sent at random; a server that comes later takes no readiness away."""
     checks = Checks()
-    catalog = ClusterCatalog(checks, 1.0, is_qualified=False)
+    catalog = ClusterCatalog(checks, 1.0, Metrics(), is_qualified=False)
     await put_deployment(catalog)
     await put_server(catalog, triton)
     assert await catalog.show_readiness() == {"ready": False}
@@ -181,10 +188,10 @@ async def test_routes_are_what_can_be_reached(catalog: ClusterCatalog, triton: F
     assert routes() == {}
 
 
-async def test_gauges_count_deployments(catalog: ClusterCatalog, triton: FakeTriton) -> None:
+async def test_gauges_count_deployments(
+    catalog: ClusterCatalog, metrics: Metrics, triton: FakeTriton
+) -> None:
     """Known, and able to begin turns."""
-    metrics = Metrics()
-    catalog.report(metrics)
 
     def gauges() -> list[float | None]:
         names = ("deployments", "routable_deployments")
@@ -197,3 +204,39 @@ async def test_gauges_count_deployments(catalog: ClusterCatalog, triton: FakeTri
     assert gauges() == [2, 1]
     await catalog.receive(Gone(parse_deployment(build_deployment())))
     assert gauges() == [1, 0]
+
+
+async def test_counters_stand_at_zero_from_when_turns_can_begin(
+    catalog: ClusterCatalog, metrics: Metrics, triton: FakeTriton
+) -> None:
+    """A rise from nothing is no rise to Prometheus, and the first client may be one that leaves."""
+    await put_deployment(catalog)
+    assert count_series(metrics, "assistant") == 0
+    await put_server(catalog, triton)
+    value = metrics.registry.get_sample_value
+    assert value("tercet_gateway_slow_client_aborts_total", {"model": "assistant"}) == 0
+    for phase in ("pre_first_byte", "streaming"):
+        counted = {"model": "assistant", "phase": phase}
+        assert value("tercet_gateway_cancelled_requests_total", counted) == 0
+    lost = {"model": "assistant", "stage": "talker", "outcome": "resumed"}
+    assert value("tercet_gateway_replays_total", lost) == 0
+
+
+async def test_of_a_deleted_deployment_no_series_stays(
+    catalog: ClusterCatalog, metrics: Metrics, triton: FakeTriton
+) -> None:
+    """Once its servers are gone too; deployments that come and go fill no memory."""
+    await put_deployment(catalog)
+    await put_server(catalog, triton)
+    metrics.time_to_first_text.labels("assistant").observe(0.1)
+    metrics.time_to_first_text.labels("reader").observe(0.1)
+    await catalog.receive(Gone(parse_deployment(build_deployment())))
+    assert count_series(metrics, "assistant") > 0
+    await catalog.receive(Gone(parse_slice(build_server(triton))))
+    assert count_series(metrics, "assistant") == 0
+    assert count_series(metrics, "reader") > 0
+
+
+def count_series(metrics: Metrics, model: str) -> int:
+    samples = (sample for metric in metrics.registry.collect() for sample in metric.samples)
+    return sum(sample.labels.get("model") == model for sample in samples)

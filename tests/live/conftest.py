@@ -27,6 +27,8 @@ SYSTEM = "tercet-live"
 RELEASE = "tercet"
 COMMAND_S = 300
 READY_S = 480.0
+SLOW_CLIENT_S = 10
+"""Of speech that waits for its listener: a minute, the default, is too long to wait for."""
 POLL_S = 1.0
 """A `kubectl` costs a tenth of a second of CPU, which the servers need."""
 
@@ -68,8 +70,12 @@ class Release:
     def install(self, *settings: str, chart: Path = CHART) -> None:
         # An earlier release may have kept the resource's definition, as it should.
         options = ("--create-namespace", "--take-ownership", "--wait", "--timeout=4m")
-        values = ("--set", f"operator.namespaces={{{self.namespace}}},gateway.resources.requests.cpu=50m")
-        self.helm("upgrade", "--install", RELEASE, str(chart), *options, *values, *settings)
+        values = (
+            f"operator.namespaces={{{self.namespace}}}",
+            "gateway.resources.requests.cpu=50m",
+            f"gateway.settings.limits.slow_client_s={SLOW_CLIENT_S}",
+        )
+        self.helm("upgrade", "--install", RELEASE, str(chart), *options, "--set", ",".join(values), *settings)
 
     def apply(self, omni: dict[str, Any]) -> None:
         self.kubectl.run("apply", "--filename=-", document=yaml.safe_dump(omni))
@@ -100,11 +106,18 @@ class Release:
         )
 
 
-def build_demo(name: str = "demo", *, replicas: int = 1, layout: str = "Colocated") -> dict[str, Any]:
+LONG_WINDED = {"source": "demo://tiny", "dtype": "float32"}
+"""A model whose every reply is long, which is what happenings need."""
+
+
+def build_demo(
+    name: str = "demo", *, replicas: int = 1, layout: str = "Colocated", model: dict[str, str] | None = None
+) -> dict[str, Any]:
     """The example, with other names and numbers."""
     omni: dict[str, Any] = yaml.safe_load(DEMO.read_text())
     omni["metadata"]["name"] = name
     omni["spec"]["layout"] = layout
+    omni["spec"]["model"] = model or omni["spec"]["model"]
     for stage in omni["spec"]["stages"].values():
         stage["replicas"] = replicas
         stage["resources"]["requests"]["cpu"] = "100m"  # a rollout needs room for one more on a small node

@@ -7,26 +7,34 @@ import asyncio
 import json
 import os
 import random
+import re
 import signal
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
+import httpx
 import psutil
 from openai import AsyncOpenAI
+from tercet_wire.names import GATEWAY_METRICS_PORT
 
 from tests.cluster.waiting import wait_for
-from tests.e2e.replies import hear
-from tests.live.conftest import Release, build_demo
+from tests.e2e.replies import ENDLESS, hear
+from tests.live.conftest import LONG_WINDED, Release, build_demo
 from tests.live.traffic import SPOKEN_TURN
 
 Happening = Callable[[Release], Awaitable[None]]
 NAME: Final = "demo"
+OPERATOR_KILLS: Final = int(os.environ.get("TERCET_OPERATOR_KILLS", "20"))
+LONG_TOKENS: Final = 400
+"""More than a minute of speech."""
 
 
 def build(**changes: Any) -> dict[str, Any]:
     """Two servers, so that one can go; `image` and `kv_memory` make generations that sound the same."""
-    omni = build_demo(NAME, replicas=2)
+    omni = build_demo(NAME, replicas=2, model=LONG_WINDED)
     if image := changes.get("image"):
         omni["spec"]["podTemplate"] = {"spec": {"containers": [{"name": "triton", "image": image}]}}
     if kv_memory := changes.get("kv_memory"):
@@ -94,6 +102,40 @@ async def hang_up(release: Release) -> None:
         await hear(client, SPOKEN_TURN, until=lambda reply: bool(reply.pieces))
 
 
+async def fall_asleep(release: Release) -> None:
+    """One who asks for a long reply and takes none of it: he is cut off, and nobody else hears that."""
+    before = await asyncio.to_thread(_count_slow, release)
+    body = json.dumps({**SPOKEN_TURN, **ENDLESS, "max_tokens": LONG_TOKENS, "stream": True}).encode()
+    with socket.socket() as sleeper:
+        sleeper.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sleeper.settimeout(30)
+        address = urlsplit(release.url)
+        await asyncio.to_thread(sleeper.connect, (address.hostname, address.port))
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: demo\r\nContent-Length: {len(body)}\r\n\r\n"
+        await asyncio.to_thread(sleeper.sendall, head.encode() + body)
+        await asyncio.to_thread(
+            wait_for,
+            lambda: _count_slow(release) > before,
+            "the sleeper is cut off",
+            within_s=180,
+            poll_s=1.0,
+        )
+
+
+def _count_slow(release: Release) -> float:
+    """Over all gateways, as they tell Prometheus."""
+    selector = "--selector=app.kubernetes.io/component=gateway"
+    pods = json.loads(release.system.run("get", "pods", selector, "--output=json"))["items"]
+    shown = [
+        httpx.get(f"http://{pod['status']['podIP']}:{GATEWAY_METRICS_PORT}/metrics", trust_env=False).text
+        for pod in pods
+    ]
+    counted = re.findall(
+        r"^tercet_gateway_slow_client_aborts_total{.*} (\S+)$", "\n".join(shown), re.MULTILINE
+    )
+    return sum(map(float, counted))
+
+
 async def delete_pod(release: Release) -> None:
     pod = random.choice(sorted(_list_pods(release)))
     await asyncio.to_thread(release.kubectl.run, "delete", "pod", pod, "--wait=true", "--timeout=110s")
@@ -137,9 +179,9 @@ async def drain_node(release: Release) -> None:
 
 
 async def kill_operator(release: Release) -> None:
-    """By SIGKILL, twenty times, while a change is on its way."""
+    """By SIGKILL, again and again, while a change is on its way."""
     await asyncio.to_thread(release.apply, build(kv_memory="112Mi"))
-    for _ in range(20):
+    for _ in range(OPERATOR_KILLS):
         await asyncio.sleep(random.uniform(0.1, 1.5))
         await asyncio.to_thread(wait_for, _kill_operator, "the operator's process", within_s=60, poll_s=0.5)
         # A pod that crashes waits up to five minutes for its next start: a new pod does not.

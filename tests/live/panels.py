@@ -35,6 +35,10 @@ class Panel:
     lines: dict[str, list[Point]]
     unanswered: list[str]
 
+    @property
+    def highest(self) -> float:
+        return max((value for points in self.lines.values() for _, value in points), default=0.0)
+
 
 async def ask_panels(dashboard: dict[str, Any], prometheus: Prometheus, until: float) -> list[Panel]:
     panels = [panel for panel in dashboard["panels"] if panel.get("targets")]
@@ -81,8 +85,7 @@ def draw(title: str, panels: list[Panel], began: float, until: float) -> str:
 
 
 def _draw_panel(panel: Panel, began: float, until: float) -> str:
-    values = [value for points in panel.lines.values() for _, value in points]
-    most = max([*values, 0.0])
+    most = max(panel.highest, 0.0)
     plot, right = HEIGHT - 40, WIDTH - 20
 
     def place(point: Point) -> str:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.cluster.waiting import wait_for
-from tests.live.conftest import CHART, RELEASE, Release, build_demo, make_namespace
+from tests.live.conftest import CHART, LONG_WINDED, RELEASE, Release, build_demo, make_namespace
 from tests.live.traffic import listen
 
 HOME = "tercet-upgraded"
@@ -50,7 +50,7 @@ def installed(earlier: Path) -> Iterator[Release]:
 @pytest.mark.timeout(900)
 async def test_nobody_hears_an_upgrade_or_a_rollback(installed: Release) -> None:
     """Every sample is right throughout; the resource goes with the chart; an uninstall leaves only that."""
-    installed.apply(build_demo())
+    installed.apply(build_demo(model=LONG_WINDED))
     await asyncio.to_thread(installed.wait_settled, "demo")
     assert "URL" not in read_columns(installed)
     async with listen(installed.url, listeners=1) as traffic:

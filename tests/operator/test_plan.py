@@ -87,6 +87,17 @@ def test_a_cache_is_a_claim() -> None:
     assert [each["kind"] for each in todo.apply][:2] == ["NetworkPolicy", "PersistentVolumeClaim"]
 
 
+@pytest.mark.parametrize(
+    ("gateways_in", "admitted"),
+    [("tercet-system", {"matchLabels": {"kubernetes.io/metadata.name": "tercet-system"}}), ("", {})],
+)
+def test_turns_come_from_the_gateways_namespace(gateways_in: str, admitted: Manifest) -> None:
+    """Pods elsewhere may call themselves gateways. Where no namespace is known all must be let in."""
+    policy = World(reading=replace(READING, gateways_in=gateways_in)).look().apply[0]
+    (source,) = policy["spec"]["ingress"][0]["from"]
+    assert source["namespaceSelector"] == admitted
+
+
 SPECS: dict[str, Manifest] = {
     "smallest": {},
     "colocated": {"layout": "Colocated"},

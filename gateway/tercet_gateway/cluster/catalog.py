@@ -18,6 +18,7 @@ from tercet_gateway.cluster.objects import Deployment, Ref
 from tercet_gateway.cluster.view import ClusterView, Event
 from tercet_gateway.cluster.watching import Watch
 from tercet_gateway.errors import RequestError, ServiceError
+from tercet_gateway.metering import show_zeros
 from tercet_gateway.metrics import Metrics
 from tercet_gateway.models import Model, Served, unknown_model
 from tercet_gateway.settings import VOICES, ClusterSettings
@@ -28,9 +29,10 @@ from tercet_gateway.stages.pool import StagePool
 class ClusterCatalog:
     """`receive` is what the watches call. `is_qualified`: model names begin with the namespace."""
 
-    def __init__(self, checks: Checks, connect_s: float, *, is_qualified: bool) -> None:
+    def __init__(self, checks: Checks, connect_s: float, metrics: Metrics, *, is_qualified: bool) -> None:
         self._checks = checks
         self._connect_s = connect_s
+        self._metrics = metrics
         self._is_qualified = is_qualified
         self._view = ClusterView()
         self._pools: dict[Ref, StagePool] = {}
@@ -38,6 +40,9 @@ class ClusterCatalog:
         self._open: set[Ref] = set()
         self._watches: Sequence[Watch] = ()
         self._has_begun = False
+        metrics.show_routes(self.render_routes)
+        metrics.cluster.deployments.set_function(lambda: len(self._view.deployments))
+        metrics.cluster.routable.set_function(lambda: len(self._open))
 
     # --- what callers ask ----------------------------------------------------------------------
 
@@ -69,24 +74,21 @@ class ClusterCatalog:
         return {"ready": self._has_begun and self.is_synced}
 
     def _build_model(self, deployment: Deployment) -> Model:
-        ref = deployment.ref
         return Model(
-            id=str(ref) if self._is_qualified else ref.name,
+            id=self._name(deployment.ref),
             voice=deployment.voice,
             voices=tuple(dict.fromkeys((*VOICES, deployment.voice))),
             created=deployment.created,
         )
 
-    # --- what the operator and Prometheus ask, from threads of their own -------------------------
+    def _name(self, ref: Ref) -> str:
+        return str(ref) if self._is_qualified else ref.name
+
+    # --- what the operator asks, from a thread of its own ----------------------------------------
 
     def render_routes(self) -> bytes:
         """`tercet_wire.status.Routes`; each deployment's part is replaced as a whole, never changed."""
         return orjson.dumps({"deployments": self._routes.copy()})
-
-    def report(self, metrics: Metrics) -> None:
-        metrics.show_routes(self.render_routes)
-        metrics.cluster.deployments.set_function(lambda: len(self._view.deployments))
-        metrics.cluster.routable.set_function(lambda: len(self._open))
 
     # --- what the watches bring ----------------------------------------------------------------
 
@@ -108,6 +110,7 @@ class ClusterCatalog:
         pool = self._pool(ref)
         if ref not in self._view.deployments and not fleet.endpoints:
             del self._pools[ref]
+            self._metrics.forget(self._name(ref))
         await pool.update(fleet)
 
     def _pool(self, ref: Ref) -> StagePool:
@@ -124,6 +127,8 @@ class ClusterCatalog:
         else:
             self._routes.pop(str(ref), None)
         if pool is not None and pool.is_open and ref in self._view.deployments:
+            if ref not in self._open:
+                show_zeros(self._metrics, self._name(ref))
             self._open.add(ref)
         else:
             self._open.discard(ref)
@@ -153,8 +158,7 @@ async def open_cluster_catalog(
     settings: ClusterSettings, checks: Checks, connect_s: float, metrics: Metrics
 ) -> AsyncIterator[ClusterCatalog]:
     """Watching, as long as the block lasts."""
-    catalog = ClusterCatalog(checks, connect_s, is_qualified=len(settings.namespaces) != 1)
-    catalog.report(metrics)
+    catalog = ClusterCatalog(checks, connect_s, metrics, is_qualified=len(settings.namespaces) != 1)
     async with open_api(settings) as api:
         watches = _build_watches(settings, api, catalog, metrics)
         catalog.follow(watches)

@@ -1,10 +1,13 @@
 """What keeps servers from being disturbed: PodDisruptionBudgets and the NetworkPolicy. Pure."""
 
-from typing import Any
+from typing import Any, Final
 
 from tercet_wire.names import LABEL_DEPLOYMENT, TRITON_GRPC_PORT, TRITON_METRICS_PORT
 
 from tercet_operator.resources.naming import Owner, kind_name, kind_selector
+
+NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
+"""A label that the API server gives every namespace."""
 
 
 def build_disruption_budget(owner: Owner, kind: str) -> dict[str, Any]:
@@ -21,10 +24,14 @@ def build_disruption_budget(owner: Owner, kind: str) -> dict[str, Any]:
     }
 
 
-def build_network_policy(owner: Owner) -> dict[str, Any]:
-    """Turns come from gateways alone; metrics may be read by all. Probes come from the node and pass."""
+def build_network_policy(owner: Owner, gateways_in: str = "") -> dict[str, Any]:
+    """Turns come from gateways alone; metrics may be read by all. Probes come from the node and pass.
+
+    `gateways_in`: their namespace. Where it is not known, pods that look like gateways pass from anywhere.
+    """
+    home = {"matchLabels": {NAMESPACE_NAME: gateways_in}} if gateways_in else {}
     gateways = {
-        "namespaceSelector": {},
+        "namespaceSelector": home,
         "podSelector": {
             "matchLabels": {"app.kubernetes.io/name": "tercet", "app.kubernetes.io/component": "gateway"}
         },
