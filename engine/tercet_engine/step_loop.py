@@ -10,11 +10,11 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
+from types import TracebackType
 from typing import Any, Final, Generic, TypeVar
 
 import torch
@@ -27,7 +27,7 @@ from tercet_engine.decoder.reply import DecoderStage, Outlet, Portion, Reply
 from tercet_engine.decoder.sampling import Picked, Picker, pick
 from tercet_engine.decoder.scheduler import Limits, Scheduler, Share, Ticket
 from tercet_engine.decoder.uploads import Download, upload
-from tercet_engine.device import ending_if_lost
+from tercet_engine.device import DeviceLost, ending_if_lost
 from tercet_engine.stage import Sink, StageError
 
 _log = logging.getLogger(__name__)
@@ -150,7 +150,7 @@ class StepLoop(Generic[Input, Output]):
         for turn in list(self._turns.values()):
             with self._within(turn.session):
                 if turn.sink.is_cancelled():
-                    raise StageError(_GONE)
+                    self._end(turn.session, _GONE)
 
     def _admit(self) -> None:
         for session, blocks in self._scheduler.admit():
@@ -187,7 +187,7 @@ class StepLoop(Generic[Input, Output]):
         ]
         order = order_spans(spans)
         seats, spans = [seats[i] for i in order], [spans[i] for i in order]
-        with _contained(partial(self._retry, shares)):
+        with _Contained(partial(self._retry, shares)):
             with ending_if_lost():
                 computed = self._compute(seats, spans)
             self._deliver(seats, spans, *computed)
@@ -247,7 +247,7 @@ class StepLoop(Generic[Input, Output]):
         elif len(self._turns) >= self._settings.max_turns + self._settings.queue_turns:
             _close(sink, _OVERLOADED)
         else:
-            with _contained(partial(_close, sink)), ending_if_lost():
+            with _Within(partial(_close, sink)):
                 outlet = self._outlet(session, sink, arrived_s)
                 reply = self._stage.open(first, outlet)
                 self._turns[session] = _Turn(session=session, sink=sink, reply=reply, arrived_s=arrived_s)
@@ -278,11 +278,9 @@ class StepLoop(Generic[Input, Output]):
                 Ticket(session=turn.session, tokens=size, due_s=due_s, arrived_s=turn.arrived_s)
             )
 
-    @contextmanager
-    def _within(self, session: str) -> Iterator[None]:
+    def _within(self, session: str) -> "_Within":
         """A failure in here ends this turn and no other, unless the device is lost, which ends all."""
-        with _contained(partial(self._end, session)), ending_if_lost():
-            yield
+        return _Within(partial(self._end, session))
 
     def _end(self, session: str, failure: StageFailure | None = None) -> None:
         turn = self._turns.pop(session, None)
@@ -292,10 +290,10 @@ class StepLoop(Generic[Input, Output]):
         seat = self._seats.pop(session, None)
         if seat is not None:
             self._cache.release(seat.number)
-            with _contained():
+            with _Contained():
                 if failure is not None:  # a turn that was cancelled may have had NaNs coming
                     self._cache.wipe(seat.number)
-        with _contained():
+        with _Contained():
             turn.reply.close()
         _close(turn.sink, failure)
 
@@ -323,21 +321,48 @@ _INTERNAL: Final = StageFailure(
 )
 
 
-@contextmanager
-def _contained(fail: Callable[[StageFailure], None] = lambda _: None) -> Iterator[None]:
-    """Keep a failure to the turns that it concerns. The one place that catches every exception."""
-    try:
-        yield
-    except StageError as error:
-        fail(error.failure)
-    except Exception:  # noqa: BLE001 - the edge that keeps a stage alive
-        _log.exception("turn_failed")
-        fail(_INTERNAL)
+class _Contained:
+    """Keep a failure to the turns that it concerns. The one place that catches every exception.
+
+    A class, since a turn enters it several times a step, and generators cost three times as much.
+    """
+
+    __slots__ = ("_fail",)
+
+    def __init__(self, fail: Callable[[StageFailure], None] = lambda _: None) -> None:
+        self._fail = fail
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        if isinstance(error, StageError):
+            self._fail(error.failure)
+        else:
+            _log.error("turn_failed", exc_info=error)
+            self._fail(_INTERNAL)
+        return True
+
+
+class _Within(_Contained):
+    """The same for what may touch the device: its loss is contained by nobody."""
+
+    __slots__ = ()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if isinstance(error, torch.AcceleratorError):
+            raise DeviceLost(str(error)) from error
+        return super().__exit__(kind, error, trace)
 
 
 def _close(sink: Sink[Output], failure: StageFailure | None) -> None:
     """Close a sink whose host may itself be failing."""
-    with _contained():
+    with _Contained():
         sink.close(failure)
 
 
