@@ -49,6 +49,8 @@ class _Turn(Generic[Input, Output]):
     sink: Sink[Output]
     reply: Reply[Input]
     arrived_s: float
+    guard: "_Within"
+    """A failure in here ends this turn and no other, unless the device is lost, which ends all."""
     has_asked: bool = False
     """It waits for a place in the scheduler, or has one."""
 
@@ -148,14 +150,14 @@ class StepLoop(Generic[Input, Output]):
 
     def _drop_gone(self) -> None:
         for turn in list(self._turns.values()):
-            with self._within(turn.session):
+            with turn.guard:
                 if turn.sink.is_cancelled():
                     self._end(turn.session, _GONE)
 
     def _admit(self) -> None:
         for session, blocks in self._scheduler.admit():
-            with self._within(session):
-                turn = self._turns[session]
+            turn = self._turns[session]
+            with turn.guard:
                 picker = turn.reply.begin()
                 self._seats[session] = _Seat(number=self._cache.bind(blocks), turn=turn, picker=picker)
         self._end_each(self._scheduler.expire(self._clock()), _OVERLOADED)
@@ -233,7 +235,7 @@ class StepLoop(Generic[Input, Output]):
         counts = [span.count for span in spans]
         parts = [None] * len(spans) if states is None else torch.split(states, counts)
         for i, (seat, part) in enumerate(zip(seats, parts, strict=True)):
-            with self._within(seat.turn.session):
+            with seat.turn.guard:
                 if i in picked and picked[i] is None:
                     raise ArithmeticError("the model's scores are not numbers")
                 seat.turn.reply.receive(counts[i], part, picked.get(i))
@@ -250,7 +252,10 @@ class StepLoop(Generic[Input, Output]):
             with _Within(partial(_close, sink)):
                 outlet = self._outlet(session, sink, arrived_s)
                 reply = self._stage.open(first, outlet)
-                self._turns[session] = _Turn(session=session, sink=sink, reply=reply, arrived_s=arrived_s)
+                guard = _Within(partial(self._end, session))
+                self._turns[session] = _Turn(
+                    session=session, sink=sink, reply=reply, arrived_s=arrived_s, guard=guard
+                )
             self._tell(session, lambda _: None)
 
     def _outlet(self, session: str, sink: Sink[Output], arrived_s: float) -> Outlet[Output]:
@@ -263,7 +268,7 @@ class StepLoop(Generic[Input, Output]):
         """Do something within a turn, if it is still open, and see what has become of it."""
         turn = self._turns.get(session)
         if turn is not None:
-            with self._within(session):
+            with turn.guard:
                 action(turn.reply)
                 self._settle(turn)
 
@@ -277,10 +282,6 @@ class StepLoop(Generic[Input, Output]):
             self._scheduler.join(
                 Ticket(session=turn.session, tokens=size, due_s=due_s, arrived_s=turn.arrived_s)
             )
-
-    def _within(self, session: str) -> "_Within":
-        """A failure in here ends this turn and no other, unless the device is lost, which ends all."""
-        return _Within(partial(self._end, session))
 
     def _end(self, session: str, failure: StageFailure | None = None) -> None:
         turn = self._turns.pop(session, None)

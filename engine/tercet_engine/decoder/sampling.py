@@ -11,7 +11,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from tercet_wire.messages import Sampling, StageFailure
@@ -77,8 +77,7 @@ def resolve_choice(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Picked:
+class Picked(NamedTuple):
     """A chosen token; log-probabilities are those of the model itself, before any processing."""
 
     token: int

@@ -8,6 +8,7 @@ cannot be passed by for ever; equal deadlines go by arrival.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tercet_engine.decoder.blocks import BlockPool
 
@@ -34,8 +35,7 @@ class Ticket:
         return (self.due_s, self.arrived_s)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class Share(NamedTuple):
     """What one turn contributes to a step: its next `rows` inputs."""
 
     session: str
