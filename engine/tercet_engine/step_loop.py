@@ -23,6 +23,7 @@ from tercet_wire.settings import StageSettings
 
 from tercet_engine.decoder.blocks import BlockPool
 from tercet_engine.decoder.kv import KVCache, Span, order_spans
+from tercet_engine.decoder.pacing import Pace
 from tercet_engine.decoder.reply import DecoderStage, Outlet, Portion, Reply
 from tercet_engine.decoder.sampling import Picked, Picker, pick
 from tercet_engine.decoder.scheduler import Limits, Scheduler, Share, Ticket
@@ -80,6 +81,7 @@ class StepLoop(Generic[Input, Output]):
         self._cache = cache
         self._settings = settings
         self._clock = clock
+        self._pace = Pace()
         self._scheduler = Scheduler(_read_limits(settings), pool)
         self._turns: dict[str, _Turn[Input, Output]] = {}
         self._seats: dict[str, _Seat[Input, Output]] = {}
@@ -131,9 +133,9 @@ class StepLoop(Generic[Input, Output]):
                     self._read_inbox()
                     self._drop_gone()
                     self._admit()
-                    shares = self._scheduler.plan(self._ready())
+                    shares = self._plan()
                     if shares:
-                        self._step(shares)
+                        self._take_step(shares)
                     self._load = self._measure()
                     if not shares:
                         self._rest()
@@ -164,6 +166,18 @@ class StepLoop(Generic[Input, Output]):
 
     def _ready(self) -> dict[str, int]:
         return {session: seat.turn.reply.ready() for session, seat in self._seats.items()}
+
+    def _plan(self) -> list[Share]:
+        ready = self._ready()
+        singles = sum(rows == 1 for rows in ready.values())
+        return self._scheduler.plan(ready, self._pace.rows(singles=singles, most=self._settings.chunk_tokens))
+
+    def _take_step(self, shares: Sequence[Share]) -> None:
+        began_s = time.perf_counter()
+        self._step(shares)
+        singles = sum(share.rows == 1 for share in shares)
+        prompt_rows = sum(share.rows for share in shares) - singles
+        self._pace.note(singles=singles, prompt_rows=prompt_rows, took_s=time.perf_counter() - began_s)
 
     def _measure(self) -> Load:
         now_s = self._clock()
