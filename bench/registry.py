@@ -48,9 +48,16 @@ def _run_windows(options: Options) -> Report:
     return windows.run(options.checkpoint, seconds=5.0)
 
 
+def _run_decoder(options: Options) -> Report:
+    from bench import decoder
+
+    return decoder.run(options.checkpoint, rounds=options.rounds)
+
+
 BENCHMARKS: Final[dict[str, Callable[[Options], Report]]] = {
     "against_transformers": _run_against_transformers,
     "seam": _run_seam,
     "code2wav": _run_code2wav,
     "windows": _run_windows,
+    "decoder": _run_decoder,
 }

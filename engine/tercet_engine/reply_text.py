@@ -70,6 +70,8 @@ class ReplyText:
         return self._release(self._find_release(is_final=True))
 
     def _find_release(self, *, is_final: bool = False) -> int:
+        if not self._stops:
+            return len(self._held)
         found = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
         if found:
             self.has_stopped = True

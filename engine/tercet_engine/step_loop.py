@@ -10,11 +10,11 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
+from types import TracebackType
 from typing import Any, Final, Generic, TypeVar
 
 import torch
@@ -23,11 +23,12 @@ from tercet_wire.settings import StageSettings
 
 from tercet_engine.decoder.blocks import BlockPool
 from tercet_engine.decoder.kv import KVCache, Span, order_spans
+from tercet_engine.decoder.pacing import Pace
 from tercet_engine.decoder.reply import DecoderStage, Outlet, Portion, Reply
 from tercet_engine.decoder.sampling import Picked, Picker, pick
 from tercet_engine.decoder.scheduler import Limits, Scheduler, Share, Ticket
 from tercet_engine.decoder.uploads import Download, upload
-from tercet_engine.device import ending_if_lost
+from tercet_engine.device import DeviceLost, ending_if_lost
 from tercet_engine.stage import Sink, StageError
 
 _log = logging.getLogger(__name__)
@@ -49,6 +50,8 @@ class _Turn(Generic[Input, Output]):
     sink: Sink[Output]
     reply: Reply[Input]
     arrived_s: float
+    guard: "_Within"
+    """A failure in here ends this turn and no other, unless the device is lost, which ends all."""
     has_asked: bool = False
     """It waits for a place in the scheduler, or has one."""
 
@@ -78,6 +81,7 @@ class StepLoop(Generic[Input, Output]):
         self._cache = cache
         self._settings = settings
         self._clock = clock
+        self._pace = Pace()
         self._scheduler = Scheduler(_read_limits(settings), pool)
         self._turns: dict[str, _Turn[Input, Output]] = {}
         self._seats: dict[str, _Seat[Input, Output]] = {}
@@ -129,9 +133,9 @@ class StepLoop(Generic[Input, Output]):
                     self._read_inbox()
                     self._drop_gone()
                     self._admit()
-                    shares = self._scheduler.plan(self._ready())
+                    shares = self._plan()
                     if shares:
-                        self._step(shares)
+                        self._take_step(shares)
                     self._load = self._measure()
                     if not shares:
                         self._rest()
@@ -148,20 +152,32 @@ class StepLoop(Generic[Input, Output]):
 
     def _drop_gone(self) -> None:
         for turn in list(self._turns.values()):
-            with self._within(turn.session):
+            with turn.guard:
                 if turn.sink.is_cancelled():
-                    raise StageError(_GONE)
+                    self._end(turn.session, _GONE)
 
     def _admit(self) -> None:
         for session, blocks in self._scheduler.admit():
-            with self._within(session):
-                turn = self._turns[session]
+            turn = self._turns[session]
+            with turn.guard:
                 picker = turn.reply.begin()
                 self._seats[session] = _Seat(number=self._cache.bind(blocks), turn=turn, picker=picker)
         self._end_each(self._scheduler.expire(self._clock()), _OVERLOADED)
 
     def _ready(self) -> dict[str, int]:
         return {session: seat.turn.reply.ready() for session, seat in self._seats.items()}
+
+    def _plan(self) -> list[Share]:
+        ready = self._ready()
+        singles = sum(rows == 1 for rows in ready.values())
+        return self._scheduler.plan(ready, self._pace.rows(singles=singles, most=self._settings.chunk_tokens))
+
+    def _take_step(self, shares: Sequence[Share]) -> None:
+        began_s = time.perf_counter()
+        self._step(shares)
+        singles = sum(share.rows == 1 for share in shares)
+        prompt_rows = sum(share.rows for share in shares) - singles
+        self._pace.note(singles=singles, prompt_rows=prompt_rows, took_s=time.perf_counter() - began_s)
 
     def _measure(self) -> Load:
         now_s = self._clock()
@@ -187,7 +203,7 @@ class StepLoop(Generic[Input, Output]):
         ]
         order = order_spans(spans)
         seats, spans = [seats[i] for i in order], [spans[i] for i in order]
-        with _contained(partial(self._retry, shares)):
+        with _Contained(partial(self._retry, shares)):
             with ending_if_lost():
                 computed = self._compute(seats, spans)
             self._deliver(seats, spans, *computed)
@@ -233,7 +249,7 @@ class StepLoop(Generic[Input, Output]):
         counts = [span.count for span in spans]
         parts = [None] * len(spans) if states is None else torch.split(states, counts)
         for i, (seat, part) in enumerate(zip(seats, parts, strict=True)):
-            with self._within(seat.turn.session):
+            with seat.turn.guard:
                 if i in picked and picked[i] is None:
                     raise ArithmeticError("the model's scores are not numbers")
                 seat.turn.reply.receive(counts[i], part, picked.get(i))
@@ -247,10 +263,13 @@ class StepLoop(Generic[Input, Output]):
         elif len(self._turns) >= self._settings.max_turns + self._settings.queue_turns:
             _close(sink, _OVERLOADED)
         else:
-            with _contained(partial(_close, sink)), ending_if_lost():
+            with _Within(partial(_close, sink)):
                 outlet = self._outlet(session, sink, arrived_s)
                 reply = self._stage.open(first, outlet)
-                self._turns[session] = _Turn(session=session, sink=sink, reply=reply, arrived_s=arrived_s)
+                guard = _Within(partial(self._end, session))
+                self._turns[session] = _Turn(
+                    session=session, sink=sink, reply=reply, arrived_s=arrived_s, guard=guard
+                )
             self._tell(session, lambda _: None)
 
     def _outlet(self, session: str, sink: Sink[Output], arrived_s: float) -> Outlet[Output]:
@@ -263,7 +282,7 @@ class StepLoop(Generic[Input, Output]):
         """Do something within a turn, if it is still open, and see what has become of it."""
         turn = self._turns.get(session)
         if turn is not None:
-            with self._within(session):
+            with turn.guard:
                 action(turn.reply)
                 self._settle(turn)
 
@@ -278,12 +297,6 @@ class StepLoop(Generic[Input, Output]):
                 Ticket(session=turn.session, tokens=size, due_s=due_s, arrived_s=turn.arrived_s)
             )
 
-    @contextmanager
-    def _within(self, session: str) -> Iterator[None]:
-        """A failure in here ends this turn and no other, unless the device is lost, which ends all."""
-        with _contained(partial(self._end, session)), ending_if_lost():
-            yield
-
     def _end(self, session: str, failure: StageFailure | None = None) -> None:
         turn = self._turns.pop(session, None)
         if turn is None:
@@ -292,10 +305,10 @@ class StepLoop(Generic[Input, Output]):
         seat = self._seats.pop(session, None)
         if seat is not None:
             self._cache.release(seat.number)
-            with _contained():
+            with _Contained():
                 if failure is not None:  # a turn that was cancelled may have had NaNs coming
                     self._cache.wipe(seat.number)
-        with _contained():
+        with _Contained():
             turn.reply.close()
         _close(turn.sink, failure)
 
@@ -323,21 +336,48 @@ _INTERNAL: Final = StageFailure(
 )
 
 
-@contextmanager
-def _contained(fail: Callable[[StageFailure], None] = lambda _: None) -> Iterator[None]:
-    """Keep a failure to the turns that it concerns. The one place that catches every exception."""
-    try:
-        yield
-    except StageError as error:
-        fail(error.failure)
-    except Exception:  # noqa: BLE001 - the edge that keeps a stage alive
-        _log.exception("turn_failed")
-        fail(_INTERNAL)
+class _Contained:
+    """Keep a failure to the turns that it concerns. The one place that catches every exception.
+
+    A class, since a turn enters it several times a step, and generators cost three times as much.
+    """
+
+    __slots__ = ("_fail",)
+
+    def __init__(self, fail: Callable[[StageFailure], None] = lambda _: None) -> None:
+        self._fail = fail
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        if isinstance(error, StageError):
+            self._fail(error.failure)
+        else:
+            _log.error("turn_failed", exc_info=error)
+            self._fail(_INTERNAL)
+        return True
+
+
+class _Within(_Contained):
+    """The same for what may touch the device: its loss is contained by nobody."""
+
+    __slots__ = ()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if isinstance(error, torch.AcceleratorError):
+            raise DeviceLost(str(error)) from error
+        return super().__exit__(kind, error, trace)
 
 
 def _close(sink: Sink[Output], failure: StageFailure | None) -> None:
     """Close a sink whose host may itself be failing."""
-    with _contained():
+    with _Contained():
         sink.close(failure)
 
 

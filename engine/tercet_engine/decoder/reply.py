@@ -6,7 +6,7 @@ from the loop's thread only. Everything else, such as places, memory and failure
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from tercet_wire.messages import Load
@@ -33,8 +33,7 @@ class Outlet(Generic[Output]):
     """Call this from another thread to have something done on the loop's, within the turn."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Portion(Generic[ReplyT]):
+class Portion(NamedTuple, Generic[ReplyT]):
     """The rows that one reply contributes to a step."""
 
     reply: ReplyT

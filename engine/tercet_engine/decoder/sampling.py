@@ -11,7 +11,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 from tercet_wire.messages import Sampling, StageFailure
@@ -77,8 +77,7 @@ def resolve_choice(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Picked:
+class Picked(NamedTuple):
     """A chosen token; log-probabilities are those of the model itself, before any processing."""
 
     token: int
@@ -97,6 +96,8 @@ class Picker:
         self._random = random.Random(choice.seed)  # noqa: S311 - speech, not secrets
         self._said = _IdSet(prompt if choice.repetition_penalty != 1 else (), device)
         self._counts: dict[int, int] = {}
+        self.shifts: dict[int, float] = dict(choice.bias)
+        """What is added to the scores of single tokens."""
 
     def note(self, token: int) -> None:
         """Remember a chosen token, as far as a penalty will ask for it."""
@@ -104,7 +105,9 @@ class Picker:
         if choice.repetition_penalty != 1:
             self._said.add(token)
         if choice.presence_penalty or choice.frequency_penalty:
-            self._counts[token] = self._counts.get(token, 0) + 1
+            count = self._counts[token] = self._counts.get(token, 0) + 1
+            penalty = choice.presence_penalty + choice.frequency_penalty * count
+            self.shifts[token] = choice.bias.get(token, 0.0) - penalty
 
     def draw(self) -> float:
         """The next random number in [0, 1)."""
@@ -113,15 +116,6 @@ class Picker:
     def said(self) -> torch.Tensor:
         """Ids that the repetition penalty falls on; empty where there is none."""
         return self._said.ids()
-
-    def shifts(self) -> dict[int, float]:
-        """What is added to the scores of single tokens."""
-        choice = self.choice
-        shifts = dict(choice.bias)
-        for token, count in self._counts.items():
-            penalty = choice.presence_penalty + choice.frequency_penalty * count
-            shifts[token] = shifts.get(token, 0.0) - penalty
-        return shifts
 
 
 class _IdSet:
@@ -150,8 +144,11 @@ def pick(logits: torch.Tensor, pickers: Sequence[Picker]) -> list[Picked | None]
 
     Overwrites `logits`; the tokens are noted in their pickers.
     """
-    wanted = {row: picker.choice.top_logprobs for row, picker in enumerate(pickers)}
-    raw = {row: logits[row].log_softmax(-1) for row, top in wanted.items() if top is not None}
+    raw = {
+        row: logits[row].log_softmax(-1)
+        for row, picker in enumerate(pickers)
+        if picker.choice.top_logprobs is not None
+    }
     _penalise(logits, pickers)
     _shift(logits, pickers)
     peaks, best = logits.max(-1)
@@ -169,7 +166,7 @@ def pick(logits: torch.Tensor, pickers: Sequence[Picker]) -> list[Picked | None]
             picked.append(None)
             continue
         pickers[row].note(token)
-        picked.append(_with_logprobs(token, raw.get(row), wanted[row]))
+        picked.append(_with_logprobs(token, raw.get(row), pickers[row].choice.top_logprobs))
     return picked
 
 
@@ -186,7 +183,11 @@ def _with_logprobs(token: int, logprobs: torch.Tensor | None, top: int | None) -
 
 def _penalise(logits: torch.Tensor, pickers: Sequence[Picker]) -> None:
     """Repetition penalty: positive scores are divided by it, negative ones multiplied."""
-    said = [(row, picker.said(), picker.choice.repetition_penalty) for row, picker in enumerate(pickers)]
+    said = [
+        (row, picker.said(), picker.choice.repetition_penalty)
+        for row, picker in enumerate(pickers)
+        if picker.choice.repetition_penalty != 1
+    ]
     said = [(row, ids, penalty) for row, ids, penalty in said if len(ids)]
     if not said:
         return
@@ -205,7 +206,7 @@ def _shift(logits: torch.Tensor, pickers: Sequence[Picker]) -> None:
     at: list[int] = []
     shifts: list[float] = []
     for row, picker in enumerate(pickers):
-        for token, shift in picker.shifts().items():
+        for token, shift in picker.shifts.items():
             at.append(row * logits.shape[1] + token)
             shifts.append(shift)
     if at:

@@ -8,6 +8,7 @@ cannot be passed by for ever; equal deadlines go by arrival.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tercet_engine.decoder.blocks import BlockPool
 
@@ -34,8 +35,7 @@ class Ticket:
         return (self.due_s, self.arrived_s)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class Share(NamedTuple):
     """What one turn contributes to a step: its next `rows` inputs."""
 
     session: str
@@ -104,16 +104,21 @@ class Scheduler:
             del self._waiting[session]
         return dropped
 
-    def plan(self, ready: Mapping[str, int]) -> list[Share]:
+    def plan(self, ready: Mapping[str, int], paced_rows: int | None = None) -> list[Share]:
         """The next step, of the running turns whose next `ready` rows are there.
 
         Every single row takes part, which is each decoding turn's next token; longer runs are prompts and
-        share `chunk_tokens`. A turn that is not in `ready`, or has no rows there, sits the step out.
+        share `chunk_tokens`, or `paced_rows` where they do not fit into a chunk. A turn that is not in
+        `ready`, or has no rows there, sits the step out.
         """
         shares = []
         budget = self._limits.chunk_tokens
         for session in sorted(ready, key=lambda session: self._running[session].ticket.rank):
-            rows = ready[session] if ready[session] <= 1 else min(ready[session], budget)
+            rows = ready[session]
+            if rows > self._limits.chunk_tokens and paced_rows is not None:
+                rows = min(paced_rows, budget)
+            elif rows > 1:
+                rows = min(rows, budget)
             if rows == 0:
                 continue
             if ready[session] > 1:
