@@ -48,9 +48,16 @@ def _run_windows(options: Options) -> Report:
     return windows.run(options.checkpoint, seconds=5.0)
 
 
+def _run_schedule(options: Options) -> Report:
+    from bench import schedule
+
+    return schedule.run(schedule.SECONDS, schedule.PLOT)
+
+
 BENCHMARKS: Final[dict[str, Callable[[Options], Report]]] = {
     "against_transformers": _run_against_transformers,
     "seam": _run_seam,
     "code2wav": _run_code2wav,
     "windows": _run_windows,
+    "schedule": _run_schedule,
 }
