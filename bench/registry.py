@@ -54,10 +54,17 @@ def _run_decoder(options: Options) -> Report:
     return decoder.run(options.checkpoint, rounds=options.rounds)
 
 
+def _run_schedule(options: Options) -> Report:
+    from bench import schedule
+
+    return schedule.run(schedule.SECONDS, schedule.PLOT)
+
+
 BENCHMARKS: Final[dict[str, Callable[[Options], Report]]] = {
     "against_transformers": _run_against_transformers,
     "seam": _run_seam,
     "code2wav": _run_code2wav,
     "windows": _run_windows,
     "decoder": _run_decoder,
+    "schedule": _run_schedule,
 }

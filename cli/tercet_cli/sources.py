@@ -95,9 +95,9 @@ def _local_folder(source: str, rest: str) -> Path:
 
 
 def _demo(source: str, name: str, cache_root: Path, say: Say) -> Path:
-    from tercet_engine.demo import DemoName, RandomName, ensure_demo  # noqa: PLC0415  # imports torch
+    from tercet_engine.demo import DemoName, ensure_demo  # noqa: PLC0415  # imports torch
 
-    known: dict[str, DemoName] = {demo: demo for demo in ("tercet", *get_args(RandomName))}
+    known: dict[str, DemoName] = {demo: demo for demo in get_args(DemoName)}
     if name not in known:
         raise SourceError(
             f"{source}: no such demo: use one of {', '.join(f'demo://{demo}' for demo in known)}"

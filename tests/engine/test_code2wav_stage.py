@@ -89,7 +89,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings_for(folder: Path, **changes: object) -> StageSettings:
-    given = {"stage": Stage.CODE2WAV, "checkpoint": str(folder), "window": FAST, **changes}
+    """Turns are taken however slow the machine is, but where a test is about that."""
+    given = {"stage": Stage.CODE2WAV, "checkpoint": str(folder), "window": FAST, "max_load": 1e9, **changes}
     return StageSettings.model_validate(given)
 
 
@@ -350,6 +351,45 @@ def test_a_turn_does_not_wait_for_ever(model: SpeechModel, folder: Path) -> None
     failure = waiting.end()
     assert failure is not None
     assert failure.type == "overloaded"
+    engine.shutdown()
+
+
+def test_a_turn_that_would_make_others_wait_waits_itself_and_is_refused_in_the_end(
+    model: SpeechModel, dit: FussyDit, folder: Path
+) -> None:
+    """A server that needs 0.2 s for a block of 0.24 s plays one turn at a time."""
+    now = [0.0]
+    engine = Code2Wav(model, settings_for(folder, max_load=0.9, queue_s=5.0), clock=lambda: now[0])
+    dit.begins = lambda: now.__setitem__(0, now[0] + 0.2)
+    running = speak(engine, first(draw_codes(8), last=False), "running")
+    running.next()
+    waiting = speak(engine, first(draw_codes(8)), "waiting")
+    impatient = speak(engine, first(draw_codes(8), last=False), "impatient")
+    engine.feed("running", more(draw_codes(4), last=True))
+    assert running.end() is None
+    assert len(waiting.pcm()) == 8 * SAMPLES_PER_CODE
+    impatient.next()
+    refused = speak(engine, first(draw_codes(8)), "refused")
+    now[0] += 6.0
+    failure = refused.end()
+    assert failure is not None
+    assert failure.type == "overloaded"
+    engine.shutdown()
+
+
+def test_a_turn_that_waited_for_its_place_is_not_late(
+    model: SpeechModel, dit: FussyDit, folder: Path
+) -> None:
+    """Its first sound is owed from when it got the place, so that it does not pass by the others."""
+    now = [0.0]
+    engine = Code2Wav(model, settings_for(folder, max_turns=1), clock=lambda: now[0])
+    running = speak(engine, first(draw_codes(8), last=False), "running")
+    running.next()
+    waiting = speak(engine, first(draw_codes(8)), "waiting")
+    now[0] = 10.0
+    dit.begins = lambda: now.__setitem__(0, now[0] + 0.05)
+    engine.cancel("running")
+    assert waiting.next().event.load.lateness_s == 0.0
     engine.shutdown()
 
 

@@ -54,6 +54,9 @@ class StageSettings(BaseModel):
     """Turns that may wait; more are refused as overloaded."""
     queue_s: float = Field(default=30.0, gt=0)
     """How long a turn waits for a place or for KV memory before it is refused."""
+    max_load: float = Field(default=0.9, gt=0)
+    """Code2wav gives a place only while the turns that have one need at most this share of its time, so that
+    no listener waits; the others wait for theirs, at most `queue_s`."""
     kv_bytes: int = Field(default=512 * 2**20, gt=0)
     block_tokens: int = Field(default=16, ge=1)
     chunk_tokens: int = Field(default=256, ge=1)

@@ -19,6 +19,7 @@ from tercet_wire.messages import FailureType, Load, StageEvent, StageFailure, Us
 from tercet_wire.settings import StageSettings
 
 from tercet_engine.checkpoint import open_checkpoint
+from tercet_engine.code2wav.admission import StepCost, can_join
 from tercet_engine.code2wav.deadlines import BatchLimits, Candidate, choose_batch
 from tercet_engine.code2wav.model import SpeechModel, load_model
 from tercet_engine.code2wav.noise import NoiseSource
@@ -59,6 +60,7 @@ class Code2Wav:
         self._settings = settings
         self._clock = clock
         self._limits = CPU_LIMITS if model.dit.device.type == "cpu" else GPU_LIMITS
+        self._cost = StepCost()
         self._active: dict[str, SpeechTurn] = {}
         self._waiting: dict[str, SpeechTurn] = {}  # in order of arrival
         self._load = Load()
@@ -129,13 +131,21 @@ class Code2Wav:
 
     def _admit(self) -> None:
         """Fill free places, first come first served, then refuse those who waited too long."""
-        while self._waiting and len(self._active) < self._settings.max_turns:
+        while self._waiting and self._has_place():
             session = next(iter(self._waiting))
-            self._active[session] = self._waiting.pop(session)
+            turn = self._active[session] = self._waiting.pop(session)
+            turn.take_place(self._clock())
         latest = self._clock() - self._settings.queue_s
         for turn in list(self._waiting.values()):
             if turn.arrived_at < latest:
                 self._end(turn, _overloaded())
+
+    def _has_place(self) -> bool:
+        """None for a turn that would make the others' listeners wait."""
+        turns = len(self._active)
+        return turns < self._settings.max_turns and can_join(
+            self._cost, turns=turns, most_blocks=self._limits.in_time, max_load=self._settings.max_load
+        )
 
     def _choose(self) -> list[Job]:
         now = self._clock()
@@ -159,8 +169,10 @@ class Code2Wav:
 
     def _step(self, jobs: Sequence[Job]) -> None:
         with _contained(partial(self._retry, jobs)):
+            began_at = self._clock()
             with ending_if_lost():
                 made = run_step(self._model, jobs)
+            self._cost.observe(sum(job.window.blocks for job in jobs), self._clock() - began_at)
             self._finish(jobs, made)
 
     def _retry(self, jobs: Sequence[Job], failure: StageFailure) -> None:

@@ -68,9 +68,17 @@ class SpeechTurn:
         self.codes.extend(codes)
         self._progress = replace(self._progress, codes=len(self.codes), complete=last)
 
+    def take_place(self, now: float) -> None:
+        """From here on the turn is played.
+
+        What it waited cannot be made good: if it were late already, it would pass by listeners who are not.
+        """
+        if self._begin_at is not None:
+            self._begin_at = max(self._begin_at, now)
+
     @property
     def due_at(self) -> float:
-        """The first sound is owed from the moment it could be begun."""
+        """The first sound is owed from the moment it could be begun, which takes a place."""
         return deadline(
             begin_at=self.arrived_at if self._begin_at is None else self._begin_at,
             due_s=self._due_s,

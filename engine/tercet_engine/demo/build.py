@@ -8,12 +8,12 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import torch
 
 from tercet_engine.demo.processors import write_processor
-from tercet_engine.demo.sizes import SIZES, RandomName
+from tercet_engine.demo.sizes import SIZES, DemoName
 from tercet_engine.demo.vocabulary import SPEAKERS, TOKENS
 from tercet_engine.demo.weights import build_model, build_speakers
 
@@ -21,28 +21,15 @@ FORMAT: Final = 3
 """Raise it whenever the files change, so that no cache serves the old ones."""
 
 
-DemoName = Literal["tercet"] | RandomName
-TRAINED: Final = Path(__file__).parent / "tercet"
-"""The trained demo comes with the package (`demo/` in the repository makes it)."""
-
-
 def ensure_demo(name: DemoName, cache_root: Path) -> Path:
-    """The demo's folder: the trained one where it was installed, a random one under `cache_root`, built if need be.
-
-    Raises FileNotFoundError where the package was installed without the trained one, as in the images of the
-    control plane.
-    """
-    if name == "tercet":
-        if not TRAINED.is_dir():
-            raise FileNotFoundError(f"{TRAINED}: this installation has no trained demo")
-        return TRAINED
+    """The demo's folder under `cache_root`, built if it is not there."""
     folder = cache_root / f"demo-{name}-v{FORMAT}"
     if not folder.exists():
         build_demo(name, folder)
     return folder
 
 
-def build_demo(name: RandomName, folder: Path) -> None:
+def build_demo(name: DemoName, folder: Path) -> None:
     """Leaves a folder that is there as it is: it can only be whole."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -69,7 +56,7 @@ def _publish(partial: Path, folder: Path) -> None:
             raise
 
 
-def _write(name: RandomName, folder: Path) -> None:
+def _write(name: DemoName, folder: Path) -> None:
     size = SIZES[name]
     model = build_model(size)
     model.save_pretrained(folder, max_shard_size="100MB")
@@ -78,7 +65,7 @@ def _write(name: RandomName, folder: Path) -> None:
     write_processor(folder)
 
 
-def _generation(name: RandomName) -> dict[str, Any]:
+def _generation(name: DemoName) -> dict[str, Any]:
     return {
         "bos_token_id": TOKENS["<|im_start|>"],
         "eos_token_id": [TOKENS["<|im_end|>"], TOKENS["<|endoftext|>"]],
