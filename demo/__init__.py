@@ -1,1 +1,3 @@
-"""Makes the demo model: data, training, evaluation. No part of the product, and the product imports none of it."""
+"""Makes the demo model: data, training, evaluation. No part of the product, and the product imports none of
+it.
+"""

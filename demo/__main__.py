@@ -1,7 +1,7 @@
 """`python -m demo [STEP ...]`: make the demo model again, from a grammar and espeak-ng to a checkpoint.
 
-Without steps everything that is not there yet is made: data first, then two lanes of training side by side. It can
-be stopped at any time and goes on where it was. What it makes is kept in `--folder`.
+Without steps everything that is not there yet is made: data first, then two lanes of training side by side.
+It can be stopped at any time and goes on where it was. What it makes is kept in `--folder`.
 """
 
 import argparse
@@ -35,7 +35,8 @@ def _make_all(given: argparse.Namespace, setting: Setting) -> int:
     lanes = [[name for name in lane if not is_done(name, setting)] for lane in LANES]
     for groups in ([first], lanes, [last]):
         running = [_start(given, group) for group in groups if group]
-        if any([process.wait() for process in running]):
+        codes = [process.wait() for process in running]
+        if any(codes):
             return 1
     return 0
 

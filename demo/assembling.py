@@ -31,7 +31,9 @@ def assemble(
     speakers: Mapping[str, Any],
     folder: Path,
 ) -> None:
-    """Writes a new folder and puts it in the place of the old one. Weights are named as in the published files."""
+    """Writes a new folder and puts it in the place of the old one. Weights are named as in the published
+    files.
+    """
     partial = folder.with_name(f".{folder.name}")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -48,7 +50,7 @@ def assemble(
 
 
 def _generation() -> dict[str, Any]:
-    """A small model knows one answer to each question: it takes the likeliest token unless asked otherwise."""
+    """A small model knows one answer to each question: it takes the likeliest token if not told otherwise."""
     return {
         "bos_token_id": TOKENS["<|im_start|>"],
         "eos_token_id": [TOKENS["<|im_end|>"], TOKENS["<|endoftext|>"]],

@@ -1,4 +1,6 @@
-"""The steps that lead from nothing to the demo's checkpoint, and how long each training takes on which device."""
+"""The steps that lead from nothing to the demo's checkpoint, and how long each training takes on which
+device.
+"""
 
 import os
 from collections.abc import Callable, Mapping
@@ -14,14 +16,14 @@ from demo.assembling import assemble
 from demo.conversations.conversing import draw_talks
 from demo.conversations.shown import list_spoken_texts
 from demo.media.sounds import make_spoken_pool
+from demo.size import build_demo_config
 from demo.thinker.model import draw_embeddings
 from demo.thinker.training import train_thinker
-from demo.size import build_demo_config
 from demo.voice.codec import learn_codec
 from demo.voice.corpus import make_speech, read_speech
 from demo.voice.dit import train_dit
-from demo.voice.speakers import build_speakers
 from demo.voice.prompts import write_prompts
+from demo.voice.speakers import build_speakers
 from demo.voice.talker import train_talker
 from demo.voice.vocoder import train_vocoder
 

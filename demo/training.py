@@ -1,7 +1,8 @@
 """A training run that is given a length of time, shows its progress and can be interrupted.
 
-The learning rate follows the time spent, so the same recipe fits a fast machine and a slow one. What is kept of
-the network is an average over its last steps. A run that finds its own unfinished state goes on from there.
+The learning rate follows the time spent, so the same recipe fits a fast machine and a slow one. What is
+kept of the network is an average over its last steps. A run that finds its own unfinished state goes on
+from there.
 """
 
 import math
@@ -84,7 +85,7 @@ class _Run:
 
     def learn(self, loss: Tensor) -> None:
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._parameters, self._recipe.clip)
         self._optimizer.step()
         if self._step % _AVERAGE_EVERY == 0:

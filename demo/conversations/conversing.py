@@ -1,7 +1,7 @@
 """Whole conversations: the reserved system prompt, sometimes a persona, earlier turns, then the question.
 
-Messages are laid out as the gateway lays them out. One in ten conversations, by a hash of its last exchange, is
-held out: it is drawn for evaluation only.
+Messages are laid out as the gateway lays them out. One in ten conversations, by a hash of its last
+exchange, is held out: it is drawn for evaluation only.
 """
 
 import hashlib
@@ -22,9 +22,15 @@ SPEECH_PROMPT: Final = (
 )
 PERSONA_REPLY: Final = "Understood. I will follow these instructions in everything I say."
 _PERSONAS: Final = (
-    "You are a helpful assistant.", "Answer briefly.", "You are a friendly voice on the phone. Keep it short.", "Be polite.",
-    "You speak with children.", "Answer in one sentence.", "You are the voice of a small shop.", "Be kind and clear.",
-)  # fmt: skip
+    "You are a helpful assistant.",
+    "Answer briefly.",
+    "You are a friendly voice on the phone. Keep it short.",
+    "Be polite.",
+    "You speak with children.",
+    "Answer in one sentence.",
+    "You are the voice of a small shop.",
+    "Be kind and clear.",
+)
 _KINDS: Final[dict[Kind, float]] = {"text": 6.0, "picture": 1.6, "sound": 1.6, "video": 1.2}
 _HELD_OUT: Final = 10
 
@@ -44,14 +50,18 @@ def draw_conversations(
 
 
 def is_held_out(topic: str, parts: tuple[Part, ...], reply: str) -> bool:
-    """A sentence to repeat is held out in every form of the question; elsewhere it is the question that is new."""
+    """A sentence to repeat is held out in every form of the question; elsewhere it is the question that is
+    new.
+    """
     exchange = (reply,) if topic == "repeating" else (parts, reply)
     digest = hashlib.blake2b(repr(exchange).encode(), digest_size=4).digest()
     return int.from_bytes(digest, "big") % _HELD_OUT == 0
 
 
 def draw_talks(seed: int, count: int) -> list[Conversation]:
-    """What the talker learns from: half of them as they come, half sentences to repeat, for their many words."""
+    """What the talker learns from: half of them as they come, half sentences to repeat, for their many
+    words.
+    """
     mixed = islice(draw_conversations(seed), count // 2)
     texts = draw_conversations(seed, kind="text")
     repeated = islice((each for each in texts if each.topic == "repeating"), count - count // 2)

@@ -12,12 +12,19 @@ Shown = tuple[str, tuple[Part, ...], str]
 """A topic, the user's parts, the reply."""
 
 SPOKEN_WORDS: Final = (
-    "yes no hello stop go left right up down cat dog house water green red blue music morning night thank sun moon"
+    "yes no hello stop go left right up down cat dog house water green red blue music morning night thank "
+    "sun moon"
 ).split()
 _SEE: Final = (
-    "What do you see?", "What is in the picture?", "What is this?", "Describe the picture.", "Tell me what you see.",
-    "What can you see here?", "Look at this picture. What is it?", "",
-)  # fmt: skip
+    "What do you see?",
+    "What is in the picture?",
+    "What is this?",
+    "Describe the picture.",
+    "Tell me what you see.",
+    "What can you see here?",
+    "Look at this picture. What is it?",
+    "",
+)
 _WHICH_COLOR: Final = (
     "What color is it?",
     "Which color do you see?",
@@ -37,13 +44,23 @@ _HOW_MANY: Final = (
     "How many are there?",
 )
 _HEAR: Final = (
-    "What do you hear?", "What is this sound?", "Tell me what you hear.", "What can you hear?", "Listen. What is it?",
-    "What was that?", "",
-)  # fmt: skip
+    "What do you hear?",
+    "What is this sound?",
+    "Tell me what you hear.",
+    "What can you hear?",
+    "Listen. What is it?",
+    "What was that?",
+    "",
+)
 _HAPPENS: Final = (
-    "What happens?", "What happens in the video?", "What do you see?", "Describe the video.", "What is going on here?",
-    "What moves?", "",
-)  # fmt: skip
+    "What happens?",
+    "What happens in the video?",
+    "What do you see?",
+    "Describe the video.",
+    "What is going on here?",
+    "What moves?",
+    "",
+)
 _WHERE: Final = (
     "Where does it move?",
     "Which way does it move?",

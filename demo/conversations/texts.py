@@ -155,7 +155,10 @@ def ask_to_repeat(random: Random) -> Exchange:
 def make_sentence(random: Random) -> str:
     """A plain sentence, most of the time one that makes some sense."""
     pick = random.choice
-    noun = lambda: pick([*words.ANIMALS, *words.THINGS, *words.PEOPLE])  # noqa: E731
+
+    def noun() -> str:
+        return pick([*words.ANIMALS, *words.THINGS, *words.PEOPLE])
+
     who = f"the {pick(words.ADJECTIVES)} {pick([*words.ANIMALS, *words.PEOPLE])}"
     return pick(
         [
@@ -163,14 +166,14 @@ def make_sentence(random: Random) -> str:
             f"{who} {pick(words.VERBS)} the {noun()}",
             f"{who} {pick(words.VERBS)} {pick(words.ADVERBS)}",
             f"the {pick(words.COLORS)} {noun()} is in the {pick(words.PLACES)}",
-            f"my {pick(words.PEOPLE)} has {spell_number(random.randint(2, 99))} coins and {with_article(pick(words.COLORS))} {noun()}",
-            f"{pick(words.NAMES)} and {pick(words.NAMES)} like {with_article(pick(words.ADJECTIVES))} {noun()}",
+            f"my {pick(words.PEOPLE)} has {spell_number(random.randint(2, 99))} coins and the {noun()}",
+            f"{pick(words.NAMES)} and {pick(words.NAMES)} like the {pick(words.ADJECTIVES)} {noun()}",
             f"we go to the {pick(words.PLACES)} on {pick(words.DAYS)}",
             f"it is {pick(words.WEATHER)} and {pick(words.WEATHER)} in {pick(words.MONTHS)}",
             f"there is {with_article(pick(words.ADJECTIVES))} {noun()} near the {pick(words.PLACES)}",
             f"she {pick(words.VERBS)} {pick(words.ADVERBS)} and he {pick(words.VERBS)} the {noun()}",
             f"I live in {pick(list(words.CAPITALS))} with my {pick(words.PEOPLE)}",
-            f"at {spell_time(random.randint(1, 12), 5 * random.randrange(12))} the {noun()} {pick(words.VERBS)}",
+            f"the {noun()} {pick(words.VERBS)} at {spell_time(random.randint(1, 12), random.randrange(0, 60, 5))}",
         ]
     )
 

@@ -1,4 +1,4 @@
-"""Pictures of one to three equal shapes, as users might send them: any size, place, background and quality."""
+"""Pictures of one to three equal shapes, as users might send them: any size, place and quality."""
 
 import io
 import math
@@ -15,10 +15,18 @@ Pixels = NDArray[np.uint8]
 Point = tuple[float, float]
 
 PALETTE: Final = {
-    "red": (220, 30, 30), "green": (30, 160, 50), "blue": (40, 70, 220), "yellow": (250, 220, 40), "orange": (250, 140, 20),
-    "purple": (130, 40, 160), "black": (15, 15, 15), "white": (250, 250, 250), "brown": (120, 70, 30), "pink": (250, 150, 190),
+    "red": (220, 30, 30),
+    "green": (30, 160, 50),
+    "blue": (40, 70, 220),
+    "yellow": (250, 220, 40),
+    "orange": (250, 140, 20),
+    "purple": (130, 40, 160),
+    "black": (15, 15, 15),
+    "white": (250, 250, 250),
+    "brown": (120, 70, 30),
+    "pink": (250, 150, 190),
     "gray": (128, 128, 128),
-}  # fmt: skip
+}
 _BACKGROUNDS: Final = {
     "light": ((255, 255, 255), (245, 245, 245), (230, 240, 250), (250, 245, 225), (225, 245, 225)),
     "dark": ((0, 0, 0), (25, 30, 45), (45, 35, 50), (30, 60, 40)),
@@ -90,12 +98,22 @@ _OUTLINES: Final[dict[str, list[Point]]] = {
     "triangle": [(0, -1), (0.95, 0.8), (-0.95, 0.8)],
     "diamond": [(0, -1), (0.7, 0), (0, 1), (-0.7, 0)],
     "cross": [
-        (-_ARM, -1), (_ARM, -1), (_ARM, -_ARM), (1, -_ARM), (1, _ARM), (_ARM, _ARM), (_ARM, 1), (-_ARM, 1), (-_ARM, _ARM),
-        (-1, _ARM), (-1, -_ARM), (-_ARM, -_ARM),
+        (-_ARM, -1),
+        (_ARM, -1),
+        (_ARM, -_ARM),
+        (1, -_ARM),
+        (1, _ARM),
+        (_ARM, _ARM),
+        (_ARM, 1),
+        (-_ARM, 1),
+        (-_ARM, _ARM),
+        (-1, _ARM),
+        (-1, -_ARM),
+        (-_ARM, -_ARM),
     ],
     "star": _star(),
     "heart": _heart(),
-}  # fmt: skip
+}
 
 
 def _choose_size(random: Random) -> tuple[int, int]:

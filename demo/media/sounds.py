@@ -1,4 +1,6 @@
-"""Beeps, tones, noise and words in many voices, 16 kHz mono; the words are taken from a pool made beforehand."""
+"""Beeps, tones, noise and words in many voices, 16 kHz mono; the words are taken from a pool made
+beforehand.
+"""
 
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -18,10 +20,29 @@ Samples = NDArray[np.float32]
 RATE_HZ: Final = 16_000
 _FILE: Final = "spoken.npz"
 _VARIANTS: Final = (
-    "en-us+m1", "en-us+m2", "en-us+m3", "en-us+m4", "en-us+m5", "en-us+m6", "en-us+m7", "en-us+f1", "en-us+f2", "en-us+f3",
-    "en-us+f4", "en-gb", "en-gb+m2", "en-gb+f1", "en-gb+f3", "en-gb-scotland", "en-gb-x-rp", "en-029", "en-us+klatt2",
-    "en-us+steph", "en-us+Alex", "en-us+Michael",
-)  # fmt: skip
+    "en-us+m1",
+    "en-us+m2",
+    "en-us+m3",
+    "en-us+m4",
+    "en-us+m5",
+    "en-us+m6",
+    "en-us+m7",
+    "en-us+f1",
+    "en-us+f2",
+    "en-us+f3",
+    "en-us+f4",
+    "en-gb",
+    "en-gb+m2",
+    "en-gb+f1",
+    "en-gb+f3",
+    "en-gb-scotland",
+    "en-gb-x-rp",
+    "en-029",
+    "en-us+klatt2",
+    "en-us+steph",
+    "en-us+Alex",
+    "en-us+Michael",
+)
 """Neither of the demo's own two voices is among them."""
 _SPEEDS: Final = (125, 150, 175)
 _PITCHES: Final = (35, 50, 65)
@@ -39,7 +60,8 @@ class SpokenPool:
 
     def choose(self, random: Random, text: str) -> Samples:
         index = random.choice(self._at[text])
-        return self._waves[self._starts[index] : self._starts[index + 1]].astype(np.float32) / 32_768
+        wave: Samples = self._waves[self._starts[index] : self._starts[index + 1]].astype(np.float32) / 32_768
+        return wave
 
 
 def make_spoken_pool(texts: Sequence[str], folder: Path, workers: int) -> None:
@@ -88,12 +110,14 @@ def surround(random: Random, wave: Samples) -> Samples:
     before, after = (np.zeros(int(random.uniform(0.02, 0.5) * RATE_HZ), np.float32) for _ in range(2))
     loud = np.concatenate([before, wave, after]) * random.uniform(0.25, 1.0) / max(1e-3, np.abs(wave).max())
     floor = random.choice([0.0, 0.0, random.uniform(0, 0.01)])
-    return (loud + floor * _noise(random, len(loud))).clip(-1, 1).astype(np.float32)
+    mixed: Samples = (loud + floor * _noise(random, len(loud))).clip(-1, 1).astype(np.float32)
+    return mixed
 
 
 def _speak(text: str, voice: Voice) -> NDArray[np.int16]:
     wave = resample_poly(synthesise(text, voice), 2, 3)
-    return (wave * 32_767).round().clip(-32_768, 32_767).astype(np.int16)
+    pcm: NDArray[np.int16] = (wave * 32_767).round().clip(-32_768, 32_767).astype(np.int16)
+    return pcm
 
 
 def _beep(random: Random, count: int) -> Samples:
@@ -108,8 +132,10 @@ def _sine(random: Random, pitch: float, seconds: float) -> Samples:
     edge = np.minimum(1, np.minimum(time, seconds - time) / 0.008)
     overtone = random.choice([0.0, 0.0, 0.3])
     wave = np.sin(2 * np.pi * pitch * time) + overtone * np.sin(4 * np.pi * pitch * time)
-    return (wave * edge).astype(np.float32)
+    tone: Samples = (wave * edge).astype(np.float32)
+    return tone
 
 
 def _noise(random: Random, count: int) -> Samples:
-    return np.random.default_rng(random.getrandbits(32)).normal(0, 0.3, count).astype(np.float32)
+    generator = np.random.default_rng(random.getrandbits(32))
+    return generator.normal(0, 0.3, count).astype(np.float32)

@@ -1,8 +1,8 @@
 """What makes transformers' encoders fast enough to train; they compute the same.
 
-Attention: parts of equal length are done at once. The encoders attend picture by picture and window by window in a
-Python loop, unless they are told that flash attention is there; then they hand over everything and where the parts
-begin. Patches: a convolution whose window is its step is one matrix product.
+Attention: parts of equal length are done at once. The encoders attend picture by picture and window by
+window in a Python loop, unless they are told that flash attention is there; then they hand over everything
+and where the parts begin. Patches: a convolution whose window is its step is one matrix product.
 """
 
 from types import MethodType
@@ -16,7 +16,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 _NAME: Final = "flash_attention_by_length"
 
 
-def attend_by_length(encoder: nn.Module) -> None:
+def attend_by_length(encoder: Any) -> None:
     """Let this encoder use it."""
     ALL_ATTENTION_FUNCTIONS.register(_NAME, _attend)
     encoder.config._attn_implementation = _NAME
@@ -46,13 +46,14 @@ def _attend(
     starts: Tensor = options["cu_seq_lens_q"].long()
     lengths = starts.diff()
     mixed = torch.empty_like(query[0].transpose(0, 1))  # (rows, heads, d)
-    for length in lengths.unique().tolist():
+    for length in torch.unique(lengths).tolist():
         rows = (
             starts[:-1][lengths == length][:, None] + torch.arange(length, device=starts.device)
         ).flatten()
-        parts = [
-            each[0, :, rows].unflatten(1, (-1, length)).transpose(0, 1) for each in (query, key, value)
-        ]  # (parts, heads, length, d)
-        some = functional.scaled_dot_product_attention(*parts, scale=options["scaling"])
+        queries, keys, values = (
+            each[0, :, rows].reshape(each.shape[1], -1, length, each.shape[3]).transpose(0, 1)
+            for each in (query, key, value)
+        )  # (parts, heads, length, d)
+        some = functional.scaled_dot_product_attention(queries, keys, values, scale=options["scaling"])
         mixed = mixed.index_copy(0, rows, some.transpose(1, 2).flatten(0, 1).to(mixed.dtype))
     return mixed[None], None

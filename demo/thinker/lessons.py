@@ -1,4 +1,6 @@
-"""Conversations as padded batches for the thinker, prepared by the engine's own prompter in worker processes."""
+"""Conversations as padded batches for the thinker, prepared by the engine's own prompter in worker
+processes.
+"""
 
 import os
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,7 @@
 """The thinker for training: transformers' own encoders and decoder, called as the engine calls them.
 
-Its embeddings are drawn and stay as they are. The talker is given their sum with the last hidden states, and these are
-made so weak that the talker can be trained beside the thinker, before or after it.
+Its embeddings are drawn and stay as they are. The talker is given their sum with the last hidden states,
+and these are made so weak that the talker can be trained beside the thinker, before or after it.
 """
 
 from typing import Any, Final
@@ -16,7 +16,6 @@ from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import (
 
 from demo.thinker.encoders import attend_by_length, embed_patches_by_product
 from demo.thinker.lessons import Batch
-
 
 HIDDEN_SHARE: Final = 0.05
 """How strong the last hidden states are beside the embeddings."""
@@ -51,7 +50,7 @@ class ThinkerNet(nn.Module):
         embed_patches_by_product(self.visual)
         nn.init.normal_(self.lm_head.weight, std=0.02)
         embeddings = draw_embeddings(*self.model.embed_tokens.weight.shape)
-        self.model.embed_tokens = nn.Embedding.from_pretrained(embeddings, freeze=True)
+        self.model.embed_tokens.weight = nn.Parameter(embeddings, requires_grad=False)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits and targets where a token of a reply comes next: (n, vocabulary) and (n,)."""

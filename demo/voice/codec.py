@@ -49,4 +49,4 @@ def read_codec(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _nearest(pairs: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
     norms = centroids.square().sum(1)
-    return torch.cat([(norms - 2 * rows @ centroids.T).argmin(1) for rows in pairs.split(_ROWS)])
+    return torch.cat([(norms - 2 * rows @ centroids.T).argmin(1) for rows in torch.split(pairs, _ROWS)])

@@ -19,7 +19,9 @@ _RATE: Final = 24_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speech:
-    """Utterance i says `texts[texts_of[i]]` in voice `voices[i]` and covers frames starts[i] to starts[i + 1]."""
+    """Utterance i says `texts[texts_of[i]]` in voice `voices[i]` and covers frames starts[i] to starts[i +
+    1].
+    """
 
     texts: list[str]
     texts_of: torch.Tensor  # (utterances,)

@@ -1,8 +1,8 @@
 """Trains the DiT by flow matching: from noise and codes to the mel of the corpus.
 
-The velocity to learn is `mel - noise` along the straight way between them. For classifier-free guidance all of
-code, voice and reference are dropped together, as in the reference's unconditioned pass, where the code is 0
-and voice and reference mel are zero.
+The velocity to learn is `mel - noise` along the straight way between them. For classifier-free guidance all
+of code, voice and reference are dropped together, as in the reference's unconditioned pass, where the code
+is 0 and voice and reference mel are zero.
 """
 
 from pathlib import Path

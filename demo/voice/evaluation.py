@@ -1,7 +1,8 @@
 """Words, ends and lengths of the demo's speech on sentences that it was not trained on.
 
-A listener (pocketsphinx) writes down the original of espeak-ng and what the product's engines say, whole and in
-windows, with every solver. The engines run in this process, with the settings that a deployment gives them.
+A listener (pocketsphinx) writes down the original of espeak-ng and what the product's engines say, whole
+and in windows, with every solver. The engines run in this process, with the settings that a deployment
+gives them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,10 +12,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from tercet_engine.stage import ThinkerInput
-from tercet_gateway.conversation import SPEECH_PROMPT
 from tercet_wire.messages import ChatMessage, Speech, TextPart, Turn
 from tercet_wire.settings import WindowSettings
 
+from demo.conversations.conversing import SPEECH_PROMPT
 from demo.voice.listening import Model
 from demo.voice.recognition import Errors, Recogniser, count_errors, split_words
 from demo.voice.spectra import SAMPLE_RATE_HZ
@@ -104,9 +105,9 @@ def measure_quiet_end(wave: NDArray[np.float32]) -> float:
 
 
 def _ask(sentence: str, voice: Voice) -> Turn:
-    said = (("system", SPEECH_PROMPT), ("user", f"Repeat after me: {sentence}"))
-    messages = tuple(ChatMessage(role=role, content=(TextPart(text=text),)) for role, text in said)
-    return Turn(messages=messages, speech=Speech(voice=voice.name))
+    system = ChatMessage(role="system", content=(TextPart(text=SPEECH_PROMPT),))
+    user = ChatMessage(role="user", content=(TextPart(text=f"Repeat after me: {sentence}"),))
+    return Turn(messages=(system, user), speech=Speech(voice=voice.name))
 
 
 def _sum(errors: Iterator[Errors]) -> Errors:

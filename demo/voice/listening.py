@@ -1,4 +1,6 @@
-"""Runs the product's own engines on a checkpoint, in this process: text and sound of a turn, or sound of codes."""
+"""Runs the product's own engines on a checkpoint, in this process: text and sound of a turn, or sound of
+codes.
+"""
 
 import queue
 from collections.abc import Sequence
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 from tercet_engine.code2wav.stage import load_code2wav
 from tercet_engine.stage import (
     Code2WavInput,
-    Code2WavOutput,
+    StageEngine,
     TalkerInput,
     TalkerOutput,
     ThinkerInput,
@@ -53,7 +55,8 @@ class Model:
         self._code2wavs = {
             name: load_code2wav(settings(Stage.CODE2WAV, window)) for name, window in windows.items()
         }
-        for engine in (self._thinker, self._talker, *self._code2wavs.values()):
+        engines: list[StageEngine[Any, Any]] = [self._thinker, self._talker, *self._code2wavs.values()]
+        for engine in engines:
             self._stack.callback(engine.shutdown)
 
     def __enter__(self) -> Self:
@@ -75,7 +78,8 @@ class Model:
         later = turn.model_copy(update={"messages": ()})
         sink = _start(self._code2wavs[windows], Code2WavInput(turn=later, codes=codes, last=True))
         pcm = np.concatenate([output.pcm for output in sink.all()])
-        return pcm.astype(np.float32) / 32_768
+        wave: NDArray[np.float32] = pcm.astype(np.float32) / 32_768
+        return wave
 
     def _talk(self, turn: Turn, thought: "_Thought") -> "_Talk | None":
         if turn.speech is None:
@@ -126,9 +130,11 @@ class _Inbox(Generic[Output]):
         """Wait for the turn's end."""
         outputs: list[Output] = []
         while (output := self._queue.get(timeout=_WAIT_S)) is not None:
-            if isinstance(output, StageFailure):
-                raise RuntimeError(output.message)
-            outputs.append(output)
+            match output:
+                case StageFailure(message=message):
+                    raise RuntimeError(message)
+                case _:
+                    outputs.append(output)
         return outputs
 
 

@@ -1,7 +1,8 @@
 """The conversations that the talker learns from, as the token ids and positions that the thinker sees.
 
 The demo's thinker hands the talker little more than its embeddings, which are drawn and not trained (see
-`demo.thinker.model`), so the talker can be trained without it. Rows of all conversations stand one after the other.
+`demo.thinker.model`), so the talker can be trained without it. Rows of all conversations stand one after
+the other.
 """
 
 from collections.abc import Iterable, Sequence

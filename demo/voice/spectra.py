@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional
 
 SAMPLE_RATE_HZ: Final = 24_000
@@ -68,6 +69,6 @@ def _slaney(hertz: float) -> float:
     return _LOG_FROM / _LINEAR_STEP + float(np.log(hertz / _LOG_FROM)) / _LOG_STEP
 
 
-def _hertz(mel: np.ndarray) -> np.ndarray:
+def _hertz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
     knee = _LOG_FROM / _LINEAR_STEP
     return np.where(mel < knee, mel * _LINEAR_STEP, _LOG_FROM * np.exp(_LOG_STEP * (mel - knee)))

@@ -1,8 +1,9 @@
-"""Trains the talker: from the thinker's states, which are little more than its embeddings, to the codes of the corpus.
+"""Trains the talker: from the thinker's states, which are little more than its embeddings, to the codes of
+the corpus.
 
-The rows are those of the reference: the prompt's states, the speaker's token with codec pad, the first state of
-the reply with codec start, then a state and the code before it for each step, the text's end once and padding
-from there on. Some of the codes that it is fed are wrong, since its own will be.
+The rows are those of the reference: the prompt's states, the speaker's token with codec pad, the first
+state of the reply with codec start, then a state and the code before it for each step, the text's end once
+and padding from there on. Some of the codes that it is fed are wrong, since its own will be.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, Final
 
 import torch
 from tercet_engine.demo.vocabulary import SPEAKERS, TOKENS
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniTalkerForConditionalGeneration
 
@@ -42,7 +43,10 @@ def train_talker(
     device = speech.mel.device
     net = Qwen2_5OmniTalkerForConditionalGeneration._from_config(config, attn_implementation="sdpa")
     net = net.to(device).train()
-    dictation = _Dictation(net, embeddings.to(device), read_prompts(folder).to(device), speech, folder, batch)
+    centroids, codes = read_codec(folder)
+    prompts = read_prompts(folder).to(device)
+    lines = Lines(net.config, embeddings.to(device), prompts, speech, codes.to(device))
+    dictation = _Dictation(net, lines, _find_neighbours(centroids).to(device), batch)
     recipe = Recipe(seconds=seconds, rate=1.2e-3, decay=0.05)
     return train("talker", net, folder, recipe, dictation.measure)
 
@@ -58,13 +62,10 @@ class Rows:
 
 
 class _Dictation:
-    def __init__(
-        self, net: Any, embeddings: Tensor, prompts: Prompts, speech: Speech, folder: Path, batch: int
-    ) -> None:
-        self._net, self._batch = net, batch
-        centroids, codes = read_codec(folder)
-        self._near = _find_neighbours(centroids).to(embeddings.device)
-        self.lines = Lines(net.config, embeddings, prompts, speech, codes.to(embeddings.device))
+    def __init__(self, net: Any, lines: "Lines", near: Tensor, batch: int) -> None:
+        """`near`: the centroids that sound most like each."""
+        self._net, self._batch, self._near = net, batch, near
+        self.lines = lines
         self._steps = 0
         self._queue: list[Tensor] = []
 
@@ -88,7 +89,7 @@ class _Dictation:
             device = self._near.device
             many = torch.randint(self.lines.count, (_SLACK * self._batch,), device=device)
             ordered = many[self.lines.lengths(many).argsort()]
-            parts = list(ordered.split(self._batch))
+            parts = list(torch.split(ordered, self._batch))
             self._queue = [parts[i] for i in torch.randperm(len(parts)).tolist()]
         return self._queue.pop()
 
@@ -116,7 +117,9 @@ class _Dictation:
 
 
 class Lines:
-    """The utterances of the corpus as the talker's rows; line i is conversation i // voices in voice i % voices."""
+    """The utterances of the corpus as the talker's rows; line i is conversation i // voices in voice i %
+    voices.
+    """
 
     def __init__(
         self, config: Any, embeddings: Tensor, prompts: Prompts, speech: Speech, codes: Tensor

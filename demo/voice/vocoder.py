@@ -1,7 +1,7 @@
 """Trains the vocoder: from the mel of the corpus to its sound.
 
-Losses on the mel and on the spectrum at four resolutions from the start; once these have done their work, small
-discriminators on the spectrum as well, which take away the metallic ring that they leave.
+Losses on the mel and on the spectrum at four resolutions from the start; once these have done their work,
+small discriminators on the spectrum as well, which take away the metallic ring that they leave.
 """
 
 from pathlib import Path
@@ -41,7 +41,7 @@ def train_vocoder(
 
 
 def render(net: Any, mel: Tensor) -> Tensor:
-    """(batch, frames, 80) -> (batch, samples): the network's forward, which squeezes and copies to the CPU."""
+    """(batch, frames, 80) -> (batch, samples): the network's forward, which squeezes and copies to a CPU."""
     hidden = net.conv_pre(net.process_mel_spectrogram(mel.transpose(1, 2)))
     per_stage = net.num_residual_blocks
     for stage, upsample in enumerate(net.ups):
@@ -81,7 +81,7 @@ class _Lessons:
         for judge in self._judges:
             error = error + (judge(true)[-1] - 1).square().mean() + judge(made)[-1].square().mean()
         self._judges_optimizer.zero_grad(set_to_none=True)
-        error.backward()
+        error.backward()  # type: ignore[no-untyped-call]
         self._judges_optimizer.step()
         return error
 
