@@ -173,7 +173,7 @@ def make_sentence(random: Random) -> str:
             f"there is {with_article(pick(words.ADJECTIVES))} {noun()} near the {pick(words.PLACES)}",
             f"she {pick(words.VERBS)} {pick(words.ADVERBS)} and he {pick(words.VERBS)} the {noun()}",
             f"I live in {pick(list(words.CAPITALS))} with my {pick(words.PEOPLE)}",
-            f"the {noun()} {pick(words.VERBS)} at {spell_time(random.randint(1, 12), random.randrange(0, 60, 5))}",
+            f"the {noun()} {pick(words.VERBS)} at {spell_time(pick(range(1, 13)), 5 * pick(range(12)))}",
         ]
     )
 

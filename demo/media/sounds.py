@@ -52,7 +52,8 @@ class SpokenPool:
     """Texts, each in many voices."""
 
     def __init__(self, folder: Path) -> None:
-        held = np.load(folder / _FILE)
+        self.path = folder / _FILE
+        held = np.load(self.path)
         self._waves, self._starts, self._texts = held["waves"], held["starts"], held["texts"].tolist()
         self._at = {
             text: [i for i, other in enumerate(self._texts) if other == text] for text in set(self._texts)

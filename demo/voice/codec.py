@@ -16,25 +16,21 @@ CENTROIDS: Final = 2048
 _ROUNDS: Final = 25
 _SAMPLE: Final = 200_000
 _FILE: Final = "codec.pt"
+_CENTROIDS_FILE: Final = "centroids.pt"
 _ROWS: Final = 16_384
 
 
 def learn_codec(speech: Speech, folder: Path) -> None:
-    """Find the centroids and code the corpus; does nothing if that is done."""
-    path = folder / _FILE
+    """Find the centroids, if there are none yet, and code the corpus; does nothing if that is done."""
+    path, known = folder / _FILE, folder / _CENTROIDS_FILE
     if path.exists():
         return
     pairs = speech.mel.view(-1, 2 * MELS)
-    generator = torch.Generator(pairs.device).manual_seed(3)
-    chosen = torch.randperm(len(pairs), generator=generator, device=pairs.device)[:_SAMPLE]
-    sample = pairs[chosen]
-    centroids = sample[:CENTROIDS].clone()
-    for _ in range(_ROUNDS):
-        nearest = _nearest(sample, centroids)
-        counts = torch.bincount(nearest, minlength=CENTROIDS)
-        sums = torch.zeros_like(centroids).index_add_(0, nearest, sample)
-        strays = sample[torch.randint(len(sample), (CENTROIDS,), generator=generator, device=pairs.device)]
-        centroids = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], strays)
+    if known.exists():
+        centroids = torch.load(known, weights_only=True)["centroids"].to(pairs)
+    else:
+        centroids = _find_centroids(pairs)
+        torch.save({"centroids": centroids.cpu()}, known)
     codes = _nearest(pairs, centroids)
     error = float((pairs - centroids[codes]).abs().mean())
     print(f"codec: {CENTROIDS} centroids, mean error {error:.3f} of a unit variance", flush=True)
@@ -45,6 +41,20 @@ def read_codec(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
     """Centroids (2048, 160) and the corpus's codes (frames / 2,)."""
     held = torch.load(folder / _FILE, weights_only=True)
     return held["centroids"], held["codes"].long()
+
+
+def _find_centroids(pairs: torch.Tensor) -> torch.Tensor:
+    generator = torch.Generator(pairs.device).manual_seed(3)
+    chosen = torch.randperm(len(pairs), generator=generator, device=pairs.device)[:_SAMPLE]
+    sample = pairs[chosen]
+    centroids = sample[:CENTROIDS].clone()
+    for _ in range(_ROUNDS):
+        nearest = _nearest(sample, centroids)
+        counts = torch.bincount(nearest, minlength=CENTROIDS)
+        sums = torch.zeros_like(centroids).index_add_(0, nearest, sample)
+        strays = sample[torch.randint(len(sample), (CENTROIDS,), generator=generator, device=pairs.device)]
+        centroids = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], strays)
+    return centroids
 
 
 def _nearest(pairs: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,127 @@
+"""`python -m demo.evaluate [CHECKPOINT]`: what the demo says, hears and sees, on questions new to it.
+
+Answers are the thinker's, greedy, word for word. Words are what a listener makes of the speech beside what it
+makes of espeak-ng's own. All of it runs through the product's engines.
+"""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, get_args
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from tercet_engine.stage import ThinkerInput
+
+from demo.conversations.conversing import Kind, draw_conversations, draw_sentences
+from demo.conversations.shown import list_spoken_texts
+from demo.media.rendering import render
+from demo.media.sounds import SpokenPool, make_spoken_pool
+from demo.voice.evaluation import WINDOWS, hear, hear_originals, measure_ends, speak_lines
+from demo.voice.listening import Model
+from demo.voice.recognition import Recogniser
+from demo.voice.synthesis import VOICES
+
+_SEED: Final = 9
+_AT_ONCE: Final = 16
+_GRAMMAR: Final = 4000
+"""Further sentences that the listener's grammar is made of."""
+_LATE_S: Final = 0.3
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    given = _parse(words)
+    given.folder.mkdir(parents=True, exist_ok=True)
+    console = Console()
+    with Model(given.checkpoint, WINDOWS) as model:
+        answers = _examine(model, given)
+        _show_answers(answers, console)
+        speech = _listen(model, given)
+        _show_speech(speech, console)
+    report = given.folder / "evaluation.json"
+    report.write_text(json.dumps({"answers": answers, "speech": speech}, indent=2) + "\n")
+    console.print(f"written to {report}")
+    return 0
+
+
+def _examine(model: Model, given: argparse.Namespace) -> dict[str, Any]:
+    make_spoken_pool(list_spoken_texts(), given.folder, given.workers)
+    pool = SpokenPool(given.folder)
+    kinds: tuple[Kind, ...] = get_args(Kind)
+    return {kind: _examine_kind(model, pool, kind, given.answers) for kind in kinds}
+
+
+def _examine_kind(model: Model, pool: SpokenPool, kind: Kind, count: int) -> dict[str, Any]:
+    asked, right, wrong = Counter[str](), Counter[str](), []
+    conversations = list(islice(draw_conversations(_SEED, held_out=True, kind=kind), count))
+    for first in range(0, count, _AT_ONCE):
+        some = conversations[first : first + _AT_ONCE]
+        rendered = [render(conversation, pool) for conversation in some]
+        inputs = [ThinkerInput(turn=each.turn, pixels=each.pixels, samples=each.samples) for each in rendered]
+        for conversation, reply in zip(some, model.answer(inputs), strict=True):
+            asked[conversation.topic] += 1
+            if reply.text == conversation.reply:
+                right[conversation.topic] += 1
+            else:
+                wrong.append({"wanted": conversation.reply, "written": reply.text})
+    return {
+        "share": right.total() / count,
+        "topics": {topic: right[topic] / asked[topic] for topic in sorted(asked)},
+        "wrong": wrong[:10],
+    }
+
+
+def _listen(model: Model, given: argparse.Namespace) -> dict[str, Any]:
+    sentences = draw_sentences(_SEED, given.sentences, held_out=True)
+    recogniser = Recogniser([*draw_sentences(_SEED, _GRAMMAR, held_out=False), *sentences])
+    heard: dict[str, Any] = {}
+    for voice in VOICES:
+        lines = speak_lines(model, sentences, voice)
+        ends = measure_ends(model, lines, "default windows, rk4, 10 points")
+        heard[voice.name] = {
+            "word errors": {
+                "espeak-ng itself": asdict(hear_originals(recogniser, lines)),
+                **{name: asdict(hear(recogniser, model, lines, name)) for name in WINDOWS},
+            },
+            "ends within 0.3 s": float(np.mean([quiet <= _LATE_S for quiet in ends.quiet_s])),
+            "length beside the original": [min(ends.lengths), max(ends.lengths)],
+        }
+    return heard
+
+
+def _show_answers(answers: dict[str, Any], console: Console) -> None:
+    table = Table("questions about", "right", title="Answers")
+    for kind, found in answers.items():
+        table.add_row(kind, f"{found['share']:.1%}")
+        for topic, share in found["topics"].items():
+            table.add_row(f"  {topic}", f"{share:.1%}")
+    console.print(table)
+
+
+def _show_speech(speech: dict[str, Any], console: Console) -> None:
+    table = Table("word errors", *speech, title="Words")
+    for name in next(iter(speech.values()))["word errors"]:
+        counts = [speech[voice]["word errors"][name] for voice in speech]
+        table.add_row(name, *(f"{each['wrong'] / each['words']:.1%}" for each in counts))
+    table.add_row("ends within 0.3 s", *(f"{found['ends within 0.3 s']:.1%}" for found in speech.values()))
+    console.print(table)
+
+
+def _parse(words: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m demo.evaluate", description=__doc__)
+    parser.add_argument("checkpoint", nargs="?", type=Path, default=Path("demo/work/checkpoint"))
+    parser.add_argument("--folder", type=Path, default=Path("demo/work"), help="where the report goes")
+    parser.add_argument("--answers", type=int, default=200, help="questions of each kind")
+    parser.add_argument("--sentences", type=int, default=300, help="that are spoken in each voice")
+    parser.add_argument("--workers", type=int, default=2)
+    return parser.parse_args(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
