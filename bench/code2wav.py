@@ -1,68 +1,54 @@
 """Code2wav against transformers: processor time for the same speech from the same weights, on one thread.
 
-`python -m bench.code2wav [--checkpoint FOLDER]`. transformers makes all sound at once
-(`Qwen2_5OmniToken2WavModel`); ours is measured whole and streamed, a code after the other.
+`python -m bench.code2wav [--checkpoint FOLDER] [--rounds N]`. transformers makes all sound at once
+(`Qwen2_5OmniToken2WavModel`, SDPA); ours is measured whole and streamed, a code after the other. All take
+turns, round after round; the table has medians, and ratios are medians of the rounds' ratios.
 """
 
 import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Final
 
 import torch
 from rich.console import Console
-from tercet_engine.checkpoint import open_checkpoint
-from tercet_engine.code2wav.dit import Segment
+from tercet_engine.checkpoint import Checkpoint, open_checkpoint
 from tercet_engine.code2wav.model import SpeechModel, load_model
-from tercet_engine.code2wav.noise import NoiseSource
-from tercet_engine.code2wav.vocoder import Stretch
-from tercet_engine.code2wav.windows import FRAMES_PER_CODE
 from tercet_engine.demo import ensure_demo
-from tercet_wire.names import CODES_PER_S, Stage
+from tercet_wire.names import CODES_PER_S, SAMPLE_RATE_HZ, Stage
 from tercet_wire.settings import StageSettings, WindowSettings
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniToken2WavModel
 
 from bench.machine import describe_machine
-from bench.reports import Report, print_report, write_report
-from bench.windows import CACHE, RESULTS, speak
+from bench.reports import Claim, Report, print_report, write_report
+from bench.windows import CACHE, RESULTS, Spoken, speak
 
-LENGTHS_S: Final = (2, 10)
-WHOLE: Final = WindowSettings(mode="whole")
-CHEAP: Final = WindowSettings(solver="midpoint", points=6)
-COLUMNS: Final = (
-    "sound",
-    "transformers",
-    "whole",
-    "streamed",
-    "streamed, midpoint 6",
-    "whole is faster by",
-    "of whole, the DiT",
-)
+ROUNDS: Final = 5
+SPEECH_S: Final = 10
+LONG_S: Final = 60
+EDGE_S: Final = 5
+"""The first and the last seconds of the long speech, which are compared; its very first window apart."""
+PEER: Final = "transformers"
+WHOLE: Final = "whole"
+TWO: Final = "2 blocks"
+GROWING: Final = "2 to 8 blocks"
+CHEAP: Final = "2 to 8 blocks, midpoint 6"
+WINDOWS: Final = {
+    WHOLE: WindowSettings(mode="whole"),
+    "1 to 4 blocks (default)": WindowSettings(),
+    TWO: WindowSettings(blocks=2, max_blocks=2),
+    GROWING: WindowSettings(blocks=2, max_blocks=8),
+    CHEAP: WindowSettings(blocks=2, max_blocks=8, solver="midpoint", points=6),
+    "2 to 8 blocks, euler 6": WindowSettings(blocks=2, max_blocks=8, solver="euler", points=6),
+}
+LONG: Final = WindowSettings(blocks=2, max_blocks=2, solver="midpoint", points=6)
+COLUMNS: Final = ("party", "processor time", "RTF", "against transformers", "against whole")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """Seconds of processor time."""
-
-    sound_s: float
-    transformers_s: float
-    whole_s: float
-    streamed_s: float
-    cheap_s: float
-    dit_s: float
-    vocoder_s: float
-
-    def cells(self) -> list[str]:
-        times = (self.transformers_s, self.whole_s, self.streamed_s, self.cheap_s)
-        return [
-            f"{self.sound_s:g} s",
-            *(f"{seconds:.2f} s" for seconds in times),
-            f"{self.transformers_s / self.whole_s:.1f} x",
-            f"{100 * self.dit_s / (self.dit_s + self.vocoder_s):.0f} %",
-        ]
+Times = dict[str, list[float]]
+"""Seconds of processor time by party, a figure a round."""
 
 
 def processor_time(work: Callable[[], object]) -> float:
@@ -71,57 +57,101 @@ def processor_time(work: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def measure(model: SpeechModel, reference: Callable[[torch.Tensor], object], codes: Sequence[int]) -> Row:
-    ids = tuple(codes)
-    noise = NoiseSource(0, model.dit.mel_dim).frames(0, len(ids) * FRAMES_PER_CODE)
-    voice = next(iter(model.voices.values()))
-    segment = Segment(codes=ids, noise=noise, voice=voice, past=None, final_blocks=0)
-    mel = model.dit.decode([segment], "rk4", 10)[0].mel
-    return Row(
-        sound_s=len(ids) / CODES_PER_S,
-        transformers_s=processor_time(lambda: reference(torch.tensor([ids]))),
-        whole_s=speak(model, ids, WHOLE).took_s,
-        streamed_s=speak(model, ids, WindowSettings()).took_s,
-        cheap_s=speak(model, ids, CHEAP).took_s,
-        dit_s=processor_time(lambda: model.dit.decode([segment], "rk4", 10)),
-        vocoder_s=processor_time(lambda: model.vocoder.render([Stretch(mel=mel, left=0, right=0)])),
+def draw_codes(seconds: float) -> tuple[int, ...]:
+    generator = torch.Generator().manual_seed(1)
+    return tuple(torch.randint(0, 8193, (int(seconds * CODES_PER_S),), generator=generator).tolist())
+
+
+def measure(model: SpeechModel, reference: Callable[[], object], rounds: int) -> Times:
+    codes = draw_codes(SPEECH_S)
+    times: Times = {PEER: [], **{name: [] for name in WINDOWS}}
+    for window in WINDOWS.values():
+        model.dit.prepare(window.solver, window.points)
+        speak(model, codes[: 2 * CODES_PER_S], window)  # warm
+    for _ in range(rounds):
+        times[PEER].append(processor_time(reference))
+        for name, window in WINDOWS.items():
+            times[name].append(speak(model, codes, window).took_s)
+    return times
+
+
+def measure_ageing(model: SpeechModel, rounds: int) -> list[float]:
+    """How much more a second costs at the end of a long speech than at its beginning, a figure a round."""
+    model.dit.prepare(LONG.solver, LONG.points)
+    codes = draw_codes(LONG_S)
+    return [find_ageing(speak(model, codes, LONG)) for _ in range(rounds)]
+
+
+def find_ageing(spoken: Spoken) -> float:
+    """Per sample; the median window of each end, since a single one is at the mercy of the neighbours."""
+    sent = [samples for _, samples in spoken.fired]
+    costs = [took_s / samples for took_s, samples in zip(spoken.took_by_window_s, sent, strict=True)]
+    count = sum(sum(sent[: number + 1]) <= EDGE_S * SAMPLE_RATE_HZ for number in range(len(sent)))
+    return median(costs[-count - 1 : -1]) / median(costs[2 : 2 + count])
+
+
+def ratio(times: Times, name: str, against: str) -> float:
+    return median(one / other for one, other in zip(times[name], times[against], strict=True))
+
+
+def build_report(times: Times, ageing: Sequence[float]) -> Report:
+    return Report(
+        name="code2wav",
+        title=f"Code2wav: {SPEECH_S} s of sound, processor time on one thread",
+        columns=COLUMNS,
+        rows=[
+            [
+                name,
+                f"{median(taken):.2f} s",
+                f"{median(taken) / SPEECH_S:.2f}",
+                f"{ratio(times, name, PEER):.3f}",
+                f"{ratio(times, name, WHOLE):.2f}",
+            ]
+            for name, taken in times.items()
+        ],
+        claims=[
+            _at_most(f"streamed in windows of {TWO}, against whole", ratio(times, TWO, WHOLE), 1.2),
+            _at_most("a second at the end of a minute, against its beginning", median(ageing), 1.05),
+            _at_most(f"streamed, rk4, {GROWING}, against {PEER}", ratio(times, GROWING, PEER), 1 / 4),
+            _at_most(f"streamed, {CHEAP}, against {PEER}", ratio(times, CHEAP, PEER), 1 / 8),
+        ],
+        raw={"times_s": times, "ageing": list(ageing)},
     )
 
 
-@torch.inference_mode()
-def run(folder: Path) -> Report:
-    torch.set_num_threads(1)
-    checkpoint = open_checkpoint(folder)
-    settings = StageSettings(stage=Stage.CODE2WAV, checkpoint=str(folder))
-    model = load_model(checkpoint, settings, torch.device("cpu"))
-    model.dit.prepare(CHEAP.solver, CHEAP.points)
+def _at_most(text: str, measured: float, target: float) -> Claim:
+    return Claim(text=text, measured=measured, target=target, at_least=False)
+
+
+def _load_reference(checkpoint: Checkpoint) -> Callable[[], object]:
     net = Qwen2_5OmniToken2WavModel._from_config(
         checkpoint.config.token2wav_config, attn_implementation="sdpa"
     ).eval()
     net.load_state_dict(checkpoint.load("token2wav."), strict=False)
     speaker = next(iter(checkpoint.speakers.values()))
-    generator = torch.Generator().manual_seed(1)
-    rows = []
-    for seconds in LENGTHS_S:
-        codes = torch.randint(0, 8193, (seconds * CODES_PER_S,), generator=generator).tolist()
-        rows.append(measure(model, lambda ids: net(ids, speaker.cond, speaker.ref_mel), codes))
-    return Report(
-        name="code2wav",
-        title="Code2wav: processor time on one thread",
-        columns=COLUMNS,
-        rows=[row.cells() for row in rows],
-        raw={"checkpoint": folder.name, "rows": [asdict(row) for row in rows]},
-    )
+    codes = torch.tensor([draw_codes(SPEECH_S)])
+    return lambda: net(codes, speaker.cond, speaker.ref_mel)
+
+
+@torch.inference_mode()
+def run(folder: Path, rounds: int = ROUNDS) -> Report:
+    torch.set_num_threads(1)
+    checkpoint = open_checkpoint(folder)
+    settings = StageSettings(stage=Stage.CODE2WAV, checkpoint=str(folder))
+    model = load_model(checkpoint, settings, torch.device("cpu"))
+    times = measure(model, _load_reference(checkpoint), rounds)
+    return build_report(times, measure_ageing(model, rounds))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.code2wav", description=__doc__)
     parser.add_argument("--checkpoint", type=Path, help="a Qwen2.5-Omni folder; else the bench demo")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="measurements that medians are taken of")
     options = parser.parse_args()
     console = Console(width=140)
     setup = describe_machine()
     console.print(setup, highlight=False)
-    report = run(options.checkpoint or ensure_demo("bench", CACHE))
+    report = run(options.checkpoint or ensure_demo("bench", CACHE), options.rounds)
     print_report(report, console)
     console.print(f"written to {write_report(report, setup, RESULTS)}", highlight=False)
     return 0

@@ -39,7 +39,7 @@ def _run_seam(options: Options) -> Report:
 def _run_code2wav(options: Options) -> Report:
     from bench import code2wav
 
-    return code2wav.run(options.checkpoint)
+    return code2wav.run(options.checkpoint, options.rounds)
 
 
 def _run_windows(options: Options) -> Report:

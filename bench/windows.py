@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -55,10 +56,14 @@ COLUMNS: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spoken:
-    """A turn's sound; `fired`: codes that were there, and samples sent, at each window with sound."""
+    """A turn's sound; `fired`: codes that were there, and samples sent, at each window with sound.
+
+    `took_s`: processor time; `took_by_window_s`: by window with sound.
+    """
 
     wave: NDArray[np.float64]
     fired: tuple[tuple[int, int], ...]
+    took_by_window_s: tuple[float, ...]
     blocks: int
     took_s: float
 
@@ -142,6 +147,7 @@ def speak(model: SpeechModel, codes: tuple[int, ...], window: WindowSettings, se
     )
     pieces: list[NDArray[np.int16]] = []
     fired: list[tuple[int, int]] = []
+    ended = [time.process_time()]
     blocks = 0
     began = time.process_time()
     for number in range(len(codes) + 1):
@@ -152,12 +158,14 @@ def speak(model: SpeechModel, codes: tuple[int, ...], window: WindowSettings, se
             turn.note_sent(len(pieces[-1]), 0.0)
             if len(pieces[-1]):
                 fired.append((min(number + 1, len(codes)), len(pieces[-1])))
+                ended.append(time.process_time())
             blocks += job.blocks
             if job.last:
                 break
     took_s = time.process_time() - began
     wave = np.concatenate(pieces) / 32_767
-    return Spoken(wave=wave, fired=tuple(fired), blocks=blocks, took_s=took_s)
+    by_window_s = tuple(end - begin for begin, end in pairwise(ended))
+    return Spoken(wave=wave, fired=tuple(fired), took_by_window_s=by_window_s, blocks=blocks, took_s=took_s)
 
 
 def talker_speed(fired: tuple[tuple[int, int], ...]) -> float:
