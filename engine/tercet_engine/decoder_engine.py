@@ -49,8 +49,8 @@ def _build_loop(
     device, dtype = torch.device(device_name), read_dtype(settings)
     pool = BlockPool(blocks=_count_blocks(settings, shape, dtype), block_tokens=settings.block_tokens)
     if device.type == "cuda":
-        # On Hopper SDPA prefers cuDNN's attention, which is planned anew for each new shape, and each prompt,
-        # picture and sound has one: seen to take a second.
+        # On Hopper SDPA prefers cuDNN's attention, which is planned anew for each shape, and each prompt,
+        # picture and sound has its own. Batches of new lengths were seen to take a second there.
         torch.backends.cuda.enable_cudnn_sdp(False)
     stage = build_stage(device, min(shape.context, pool.capacity_tokens))
     if device.type == "cuda":
