@@ -1,6 +1,6 @@
 """The thinker's decode rate against transformers and vLLM, and what a step costs beside its kernels.
 
-Same weights, fp32, greedy, prompts of about 64 tokens. A rate is a difference: tokens between a short and a
+Same weights, fp32, greedy, prompts of 112 tokens. A rate is a difference: tokens between a short and a
 long reply by the time between them, so that prompts do not count. vLLM runs in the environment whose Python
 `TERCET_BENCH_VLLM` names (`docs/performance.md` says how it is made); without it that peer is left out.
 """
@@ -174,7 +174,7 @@ def _transformers(folder: Path, threads: int) -> Take:
 
     def take(turns: int, tokens: int) -> float:
         torch.set_num_threads(threads)
-        ids = torch.arange(64).repeat(turns, 1) + 100
+        ids = torch.arange(112).repeat(turns, 1) + 100
         began = time.perf_counter()
         with torch.inference_mode():
             model.generate(

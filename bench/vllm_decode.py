@@ -28,7 +28,7 @@ def main() -> None:
 
     def take_s(count: int, tokens: int) -> float:
         prompts = [
-            TokensPrompt(prompt_token_ids=[(7 * at + turn) % 20_000 + 100 for at in range(64)])
+            TokensPrompt(prompt_token_ids=[(7 * at + turn) % 20_000 + 100 for at in range(112)])
             for turn in range(count)
         ]
         sampling = SamplingParams(temperature=0.0, max_tokens=tokens, ignore_eos=True, detokenize=False)
