@@ -8,11 +8,12 @@ into blocks, and out through the weights of the convolution that follows, which 
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
 
-from tercet_engine.decoder.linear import build_linear
+from tercet_engine.decoder.linear import Linear, build_linear
 
 BLOCK: Final = 16
 """Samples in a block: of 8, 16 and more the fastest on a CPU. At least 5, so that two blocks are enough."""
@@ -21,15 +22,29 @@ EDGE: Final = 5
 """Samples that the ends are repeated for, at both rates; at the higher one another at the right."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """The same for all activations of a net. `up` and `down` map rows of blocks to rows of one block."""
+
+    up: Linear
+    down: Linear
+
+
+def build_filters(net: Any, device: torch.device) -> Filters:
+    """`net` is any of the activations, still on the CPU."""
+    up, down = net.upsample.filter.flatten(), net.downsample.filter.flatten()
+    if len(up) != TAPS or len(down) != TAPS or net.upsample.ratio != 2 or net.downsample.stride != 2:
+        raise ValueError(f"the activation's filters must double and halve the rate with {TAPS} taps")
+    return Filters(
+        up=build_linear(_build_doubling(up).to(device)), down=build_linear(_build_halving(down).to(device))
+    )
+
+
 class AntiAliased:
     """`net` is transformers' Qwen2_5OmniAntiAliasedActivation1d with its snake."""
 
-    def __init__(self, net: Any, device: torch.device) -> None:
-        up, down = net.upsample.filter.flatten(), net.downsample.filter.flatten()
-        if len(up) != TAPS or len(down) != TAPS or net.upsample.ratio != 2 or net.downsample.stride != 2:
-            raise ValueError(f"the activation's filters must double and halve the rate with {TAPS} taps")
-        self._up = build_linear(_build_doubling(up).to(device))
-        self._down = build_linear(_build_halving(down).to(device))
+    def __init__(self, net: Any, filters: Filters, device: torch.device) -> None:
+        self._filters = filters
         self.scale = net.act.alpha.detach().float().exp().to(device)
         """(channels): the result is this times the net's."""
         width = net.act.beta.detach().float().exp().to(device) + net.act.no_div_by_zero
@@ -46,12 +61,12 @@ class AntiAliased:
         padded = flat[:-BLOCK].view(batch, channels, -1)
         torch.mul(signal, self._scale, out=padded[..., EDGE : EDGE + samples])
         _repeat_ends(padded, EDGE, EDGE + samples)
-        doubled = self._up(flat.as_strided((rows, 2 * BLOCK), (BLOCK, 1)))
+        doubled = self._filters.up(flat.as_strided((rows, 2 * BLOCK), (BLOCK, 1)))
         signal = doubled.view(batch, channels, -1)
         _repeat_ends(signal, EDGE, EDGE + 2 * samples)
         sine = signal.sin()
         bent = torch.addcmul(signal, sine.mul_(sine), self._bend)
-        halved = self._down(bent.as_strided((rows - 1, 4 * BLOCK), (2 * BLOCK, 1)))
+        halved = self._filters.down(bent.as_strided((rows - 1, 4 * BLOCK), (2 * BLOCK, 1)))
         strides = (channels * blocks * BLOCK, blocks * BLOCK, 1)
         return halved.as_strided((batch, channels, samples), strides)
 

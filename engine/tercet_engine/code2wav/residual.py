@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from tercet_engine.code2wav.anti_alias import AntiAliased
+from tercet_engine.code2wav.anti_alias import AntiAliased, Filters
 
 
 class ActivatedConvolution:
     """`convolution` is a Conv1d whose input is the activation's output."""
 
-    def __init__(self, activation: Any, convolution: Any, device: torch.device) -> None:
-        self._activate = AntiAliased(activation, device)
+    def __init__(self, activation: Any, convolution: Any, filters: Filters, device: torch.device) -> None:
+        self._activate = AntiAliased(activation, filters, device)
         self._weight = convolution.weight.detach() / self._activate.scale[:, None]
         self._bias = None if convolution.bias is None else convolution.bias.detach()
         self._padding: int = convolution.padding[0]
@@ -35,10 +35,12 @@ class ActivatedConvolution:
 class ResidualBlock:
     """`block` is transformers' Qwen2_5OmniAMPBlock."""
 
-    def __init__(self, block: Any, device: torch.device) -> None:
+    def __init__(self, block: Any, filters: Filters, device: torch.device) -> None:
         activations = iter(block.activations)
         self._pairs = [
-            tuple(ActivatedConvolution(next(activations), convolution, device) for convolution in pair)
+            tuple(
+                ActivatedConvolution(next(activations), convolution, filters, device) for convolution in pair
+            )
             for pair in zip(block.convs1, block.convs2, strict=True)
         ]
 

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from tercet_wire.names import SAMPLE_RATE_HZ
 
+from tercet_engine.code2wav.anti_alias import build_filters
 from tercet_engine.code2wav.graphs import RecordedByShape, Recorder
 from tercet_engine.code2wav.residual import ActivatedConvolution, ResidualBlock
 from tercet_engine.code2wav.windows import FRAMES_PER_S
@@ -57,12 +58,13 @@ class Vocoder:
         samples = int(np.prod(net.config.upsample_rates))
         if samples != SAMPLES_PER_FRAME:
             raise ValueError(f"the vocoder makes {samples} samples a frame, not {SAMPLES_PER_FRAME}")
+        filters = build_filters(net.activation_post, device)
         net = net.to(device, torch.float32).eval()
         self._device = device
         self._begin = net.conv_pre
         self._ups = [up[0] for up in net.ups]
-        self._blocks = [ResidualBlock(block, device) for block in net.resblocks]
-        self._end = ActivatedConvolution(net.activation_post, net.conv_post, device)
+        self._blocks = [ResidualBlock(block, filters, device) for block in net.resblocks]
+        self._end = ActivatedConvolution(net.activation_post, net.conv_post, filters, device)
         self._is_recorded = device.type == "cuda" if recorded is None else recorded
         self._recorded = RecordedByShape(self._forward, Recorder(device))
 
