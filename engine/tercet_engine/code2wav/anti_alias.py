@@ -94,10 +94,6 @@ def _build_banded(
     taps: torch.Tensor, outputs: int, inputs: int, find_tap: Callable[[int, int], int]
 ) -> torch.Tensor:
     """(outputs, inputs) of a filter."""
-    banded = torch.zeros(outputs, inputs)
-    for out in range(outputs):
-        for into in range(inputs):
-            tap = find_tap(out, into)
-            if 0 <= tap < TAPS:
-                banded[out, into] = taps[tap]
-    return banded
+    places = [[find_tap(out, into) for into in range(inputs)] for out in range(outputs)]
+    tap = torch.tensor(places, device=taps.device)
+    return taps[tap.clamp(0, TAPS - 1)] * ((tap >= 0) & (tap < TAPS))
