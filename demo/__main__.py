@@ -42,7 +42,7 @@ def _take_parts(folder: Path) -> None:
 def _make_all(given: argparse.Namespace, setting: Setting) -> int:
     """Each lane in processes of its own, so that the lanes share nothing but the machine."""
     shared = [name for name in STEPS if not any(name in lane for lane in LANES)]
-    first, last = shared[:-1], shared[-1:]
+    first, last = [name for name in shared[:-1] if not is_done(name, setting)], shared[-1:]
     lanes = [[name for name in lane if not is_done(name, setting)] for lane in LANES]
     for groups in ([first], lanes, [last]):
         running = [_start(given, group) for group in groups if group]

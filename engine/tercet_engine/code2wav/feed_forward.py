@@ -10,7 +10,7 @@ from typing import Final
 import torch
 from torch.nn import functional
 
-from tercet_engine.decoder.linear import Linear
+from tercet_engine.decoder.linear import Linear, can_pack
 
 _PACKED_FOR_ROWS: Final = 96
 """Frames that the layout is chosen for: two blocks, conditioned and not."""
@@ -19,18 +19,8 @@ _PACKED_FOR_ROWS: Final = 96
 def build_linear_gelu(weight: torch.Tensor, bias: torch.Tensor) -> Linear:
     """`x -> gelu(x @ weight.T + bias)`, gelu by its tanh approximation, as the reference."""
     weight = weight.contiguous()
-    if not _can_fuse(weight):
+    if not can_pack(weight):
         return lambda x: functional.gelu(functional.linear(x, weight, bias), approximate="tanh")
     packed = torch.ops.mkldnn._reorder_linear_weight(weight, _PACKED_FOR_ROWS)
     product = torch.ops.mkldnn._linear_pointwise.default
     return lambda x: product(x, packed, bias, "gelu", [], "tanh")
-
-
-def _can_fuse(weight: torch.Tensor) -> bool:
-    return (
-        weight.device.type == "cpu"
-        and weight.dtype in (torch.float32, torch.bfloat16)
-        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
-    )

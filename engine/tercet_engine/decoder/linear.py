@@ -20,14 +20,15 @@ _PACKED_FOR_ROWS = 32
 def build_linear(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Linear:
     """`x -> x @ weight.T + bias`; keeps no reference to `weight` when it could be packed."""
     weight = weight.detach().contiguous()
-    if not _can_pack(weight):
+    if not can_pack(weight):
         return lambda x: functional.linear(x, weight, bias)
     packed = torch.ops.mkldnn._reorder_linear_weight(weight, _PACKED_FOR_ROWS)
     product = torch.ops.mkldnn._linear_pointwise.default
     return lambda x: product(x, packed, bias, "none", [], "")
 
 
-def _can_pack(weight: torch.Tensor) -> bool:
+def can_pack(weight: torch.Tensor) -> bool:
+    """Whether oneDNN's products of reordered weights are there for this one."""
     return (
         weight.device.type == "cpu"
         and weight.dtype in (torch.float32, torch.bfloat16)
