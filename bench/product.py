@@ -54,13 +54,13 @@ class Product:
 
 
 @contextmanager
-def serve(cache: Path) -> Iterator[Product]:
+def serve(cache: Path, deployment: Path = BENCH_YAML) -> Iterator[Product]:
     """Start it, wait until it is ready, and stop it at the end."""
     port, metrics_port = pick_ports(2)
     with tempfile.TemporaryDirectory(prefix="tercet-bench-") as folder:
         log = Path(folder) / "up.log"
         command = [
-            *(str(Path(sys.executable).with_name("tercet")), "up", str(BENCH_YAML)),
+            *(str(Path(sys.executable).with_name("tercet")), "up", str(deployment)),
             *("--port", str(port), "--metrics-port", str(metrics_port)),
             *("--model-cache", str(cache), "--log-dir", str(Path(folder) / "logs")),
         ]

@@ -1,42 +1,35 @@
 """`python -m demo [STEP ...]`: make the demo model again, from a grammar and espeak-ng to a checkpoint.
 
 Without steps everything that is not there yet is made: data first, then two lanes of training side by side.
-It can be stopped at any time and goes on where it was. DiT, vocoder and codec are taken from `demo/parts`,
-where they are trained already, unless `--afresh` asks for new ones. What it makes is kept in `--folder`.
+It can be stopped at any time and goes on where it was. What it makes is kept in `--folder`. A network that is
+to stay as it is served can be kept from the package's checkpoint.
 """
 
 import argparse
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from demo.steps import LANES, STEPS, Setting, is_done
+from demo.assembling import PARTS
+from demo.steps import LANES, STEPS, Setting, is_done, keep_served
 
 _FOLDER: Final = Path("demo/work")
-_PARTS: Final = Path("demo/parts")
 
 
 def main(words: Sequence[str] | None = None) -> int:
     given = _parse(words)
     setting = Setting(folder=given.folder, device=given.device, seconds=given.seconds, talks=given.talks)
     given.folder.mkdir(parents=True, exist_ok=True)
-    if not given.afresh:
-        _take_parts(given.folder)
+    for part in given.keep:
+        keep_served(part, given.folder)
     if given.steps:
         for name in given.steps:
             STEPS[name].run(setting)
         return 0
     return _make_all(given, setting)
-
-
-def _take_parts(folder: Path) -> None:
-    for part in _PARTS.iterdir():
-        if not (folder / part.name).exists():
-            shutil.copy(part, folder)
 
 
 def _make_all(given: argparse.Namespace, setting: Setting) -> int:
@@ -66,7 +59,9 @@ def _parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, default=_FOLDER, help="where all that is made is kept")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--seconds", type=float, help="of each training, in place of the recipe's")
-    parser.add_argument("--afresh", action="store_true", help="train DiT, vocoder and codec too")
+    parser.add_argument(
+        "--keep", action="append", default=[], choices=PARTS, help="take this network as it is served"
+    )
     parser.add_argument("--talks", type=int, default=16_000, help="conversations that the talker learns from")
     given = parser.parse_args(words)
     if unknown := set(given.steps) - set(STEPS):

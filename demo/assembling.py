@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tercet_engine.demo.processors import write_processor
 from tercet_engine.demo.vocabulary import TOKENS
 from torch import Tensor
@@ -23,6 +23,7 @@ PARTS: Final = {
     "vocoder": "token2wav.code2wav_bigvgan_model.",
 }
 """Where each part's weights stand in the whole."""
+_WEIGHTS: Final = "model.safetensors"
 
 
 def assemble(
@@ -41,12 +42,21 @@ def assemble(
     config.save_pretrained(partial)
     weights = {PARTS[part] + name: value for part, held in parts.items() for name, value in held.items()}
     rounded = {name: value.to(torch.float16).contiguous() for name, value in weights.items()}
-    save_file(rounded, partial / "model.safetensors", metadata={"format": "pt"})
+    save_file(rounded, partial / _WEIGHTS, metadata={"format": "pt"})
     torch.save(dict(speakers), partial / "spk_dict.pt")
     write_processor(partial)
     (partial / "generation_config.json").write_text(json.dumps(_generation(), indent=2) + "\n")
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
+
+
+def take_part(part: str, checkpoint: Path) -> dict[str, Tensor]:
+    """The weights of one network of an assembled checkpoint, named as that network names them."""
+    weights = load_file(checkpoint / _WEIGHTS)
+    prefix = PARTS[part]
+    return {
+        name.removeprefix(prefix): value.float() for name, value in weights.items() if name.startswith(prefix)
+    }
 
 
 def _generation() -> dict[str, Any]:

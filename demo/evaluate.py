@@ -1,7 +1,8 @@
 """`python -m demo.evaluate [CHECKPOINT]`: what the demo says, hears and sees, on questions new to it.
 
 Answers are the thinker's, greedy, word for word. Words are what a listener makes of the speech beside what it
-makes of espeak-ng's own. All of it runs through the product's engines.
+makes of espeak-ng's own. Both run through the product's engines; beside them transformers speaks some of the
+sentences from the same checkpoint, and the pace is that of `tercet up`.
 """
 
 import argparse
@@ -17,13 +18,25 @@ from typing import Any, Final, get_args
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from tercet_engine.demo.build import find_trained
 from tercet_engine.stage import ThinkerInput
 
 from demo.conversations.conversing import Kind, draw_conversations, draw_sentences
 from demo.conversations.shown import list_spoken_texts
 from demo.media.rendering import render
 from demo.media.sounds import SpokenPool, make_spoken_pool
-from demo.voice.evaluation import WINDOWS, hear, hear_originals, measure_ends, speak_lines
+from demo.reference import Reference
+from demo.serving import measure_pace
+from demo.voice.evaluation import (
+    WHOLE,
+    WINDOWS,
+    Line,
+    hear,
+    hear_originals,
+    hear_waves,
+    measure_ends,
+    speak_lines,
+)
 from demo.voice.listening import Model
 from demo.voice.recognition import Recogniser
 from demo.voice.synthesis import VOICES
@@ -33,19 +46,25 @@ _AT_ONCE: Final = 16
 _GRAMMAR: Final = 4000
 """Further sentences that the listener's grammar is made of."""
 _LATE_S: Final = 0.3
+_QUESTION: Final = "Repeat after me: the small cat sleeps near the warm house"
 
 
 def main(words: Sequence[str] | None = None) -> int:
     given = _parse(words)
     given.folder.mkdir(parents=True, exist_ok=True)
     console = Console()
-    with Model(given.checkpoint, WINDOWS) as model:
+    with Model(given.checkpoint, WINDOWS, given.threads) as model:
         answers = _examine(model, given)
         _show_answers(answers, console)
-        speech = _listen(model, given)
+        speech, lines, recogniser = _listen(model, given)
         _show_speech(speech, console)
+        peer = _compare(model, recogniser, lines, given)
+        _show_peer(peer, console)
+    pace = [asdict(each) for each in measure_pace(given.checkpoint, _QUESTION)]
+    _show_pace(pace, console)
     report = given.folder / "evaluation.json"
-    report.write_text(json.dumps({"answers": answers, "speech": speech}, indent=2) + "\n")
+    found = {"answers": answers, "speech": speech, "transformers": peer, "pace": pace}
+    report.write_text(json.dumps(found, indent=2) + "\n")
     console.print(f"written to {report}")
     return 0
 
@@ -77,12 +96,15 @@ def _examine_kind(model: Model, pool: SpokenPool, kind: Kind, count: int) -> dic
     }
 
 
-def _listen(model: Model, given: argparse.Namespace) -> dict[str, Any]:
+def _listen(
+    model: Model, given: argparse.Namespace
+) -> tuple[dict[str, Any], dict[str, list[Line]], Recogniser]:
     sentences = draw_sentences(_SEED, given.sentences, held_out=True)
     recogniser = Recogniser([*draw_sentences(_SEED, _GRAMMAR, held_out=False), *sentences])
     heard: dict[str, Any] = {}
+    spoken: dict[str, list[Line]] = {}
     for voice in VOICES:
-        lines = speak_lines(model, sentences, voice)
+        lines = spoken[voice.name] = speak_lines(model, sentences, voice)
         ends = measure_ends(model, lines, "default windows, rk4, 10 points")
         heard[voice.name] = {
             "word errors": {
@@ -92,7 +114,26 @@ def _listen(model: Model, given: argparse.Namespace) -> dict[str, Any]:
             "ends within 0.3 s": float(np.mean([quiet <= _LATE_S for quiet in ends.quiet_s])),
             "length beside the original": [min(ends.lengths), max(ends.lengths)],
         }
-    return heard
+    return heard, spoken, recogniser
+
+
+def _compare(
+    model: Model, recogniser: Recogniser, lines: dict[str, list[Line]], given: argparse.Namespace
+) -> dict[str, Any]:
+    """Transformers on some of the same sentences: its text, and the words in its sound beside ours."""
+    reference = Reference(given.checkpoint)
+    compared: dict[str, Any] = {}
+    for voice, all_lines in lines.items():
+        some = all_lines[: given.compared]
+        replies = [reference.speak(line.turn, voice) for line in some]
+        compared[voice] = {
+            "same text": float(
+                np.mean([text == line.written for (text, _), line in zip(replies, some, strict=True)])
+            ),
+            "word errors": asdict(hear_waves(recogniser, some, [wave for _, wave in replies])),
+            "word errors of Tercet": asdict(hear(recogniser, model, some, WHOLE)),
+        }
+    return compared
 
 
 def _show_answers(answers: dict[str, Any], console: Console) -> None:
@@ -113,12 +154,34 @@ def _show_speech(speech: dict[str, Any], console: Console) -> None:
     console.print(table)
 
 
+def _show_peer(peer: dict[str, Any], console: Console) -> None:
+    table = Table("the same sentences", *peer, title="Beside transformers")
+    table.add_row("same text", *(f"{found['same text']:.0%}" for found in peer.values()))
+    for name in ("word errors", "word errors of Tercet"):
+        table.add_row(name, *(f"{each[name]['wrong'] / each[name]['words']:.1%}" for each in peer.values()))
+    console.print(table)
+
+
+def _show_pace(pace: list[dict[str, Any]], console: Console) -> None:
+    table = Table("turns at once", "first sound", "RTF", "longest underrun", title="Served by `tercet up`")
+    for each in pace:
+        table.add_row(
+            str(each["at_once"]),
+            f"{each['ttfa_s']:.3f} s",
+            f"{each['rtf']:.2f}",
+            f"{each['longest_underrun_s']:.3f} s",
+        )
+    console.print(table)
+
+
 def _parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m demo.evaluate", description=__doc__)
-    parser.add_argument("checkpoint", nargs="?", type=Path, default=Path("demo/work/checkpoint"))
+    parser.add_argument("checkpoint", nargs="?", type=Path, default=find_trained())
     parser.add_argument("--folder", type=Path, default=Path("demo/work"), help="where the report goes")
     parser.add_argument("--answers", type=int, default=200, help="questions of each kind")
     parser.add_argument("--sentences", type=int, default=300, help="that are spoken in each voice")
+    parser.add_argument("--compared", type=int, default=20, help="of them, by transformers too")
+    parser.add_argument("--threads", type=int, default=2, help="of each stage")
     parser.add_argument("--workers", type=int, default=2)
     return parser.parse_args(words)
 

@@ -3,6 +3,7 @@ device.
 """
 
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +11,16 @@ from typing import Any, Final
 
 import torch
 from tercet_engine.checkpoint import open_checkpoint
-from tercet_engine.demo import ensure_demo
+from tercet_engine.demo.build import ensure_demo, find_trained
 
-from demo.assembling import assemble
+from demo.assembling import assemble, take_part
 from demo.conversations.conversing import draw_talks
 from demo.conversations.shown import list_spoken_texts
 from demo.media.sounds import make_spoken_pool
 from demo.size import build_demo_config
 from demo.thinker.model import draw_embeddings
 from demo.thinker.training import train_thinker
-from demo.voice.codec import learn_codec
+from demo.voice.codec import CENTROIDS_FILE, learn_codec
 from demo.voice.corpus import make_speech, read_speech
 from demo.voice.dit import train_dit
 from demo.voice.prompts import write_prompts
@@ -30,8 +31,8 @@ from demo.voice.vocoder import train_vocoder
 SEED: Final = 1
 _HOURS_ON_CPU: Final = {"thinker": 4.0, "talker": 4.0, "dit": 3.0, "vocoder": 5.0}
 _SECONDS_ON_GPU: Final = {"thinker": 330.0, "talker": 400.0, "dit": 360.0, "vocoder": 360.0}
-_BATCHES: Final = {"thinker": (16, 128), "dit": (12, 96), "vocoder": (8, 64), "talker": (16, 128)}
-"""On a CPU, on a GPU."""
+_BATCHES: Final = {"thinker": (2_560, 20_480), "dit": (12, 96), "vocoder": (8, 64), "talker": (16, 128)}
+"""On a CPU, on a GPU; the thinker's are rows, as its conversations differ much in length."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +65,13 @@ class Step:
 
 def is_done(name: str, setting: Setting) -> bool:
     return (setting.folder / STEPS[name].makes).exists()
+
+
+def keep_served(part: str, folder: Path) -> None:
+    """Take a network from the package's checkpoint, and the codec that it was trained with."""
+    weights = take_part(part, find_trained())
+    torch.save(weights, folder / f"{part}.pt")
+    shutil.copy(Path(__file__).parent / CENTROIDS_FILE, folder)
 
 
 def _speak(setting: Setting) -> None:
@@ -104,7 +112,7 @@ def _train_thinker(setting: Setting) -> None:
         setting.folder,
         device=setting.torch_device,
         seconds=setting.duration("thinker"),
-        batch=setting.batch("thinker"),
+        rows=setting.batch("thinker"),
     )
     _keep(weights, setting, "thinker")
 

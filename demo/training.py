@@ -38,6 +38,12 @@ class Recipe:
     clip: float = 1.0
 
 
+def in_16_bits(device: torch.device) -> torch.autocast:
+    """Compute in bfloat16 where the device multiplies it faster."""
+    fast = device.type == "cuda" or torch.cpu.get_capabilities().get("avx512_bf16", False)
+    return torch.autocast(device.type, torch.bfloat16, bool(fast))
+
+
 def train(
     name: str, net: nn.Module, folder: Path, recipe: Recipe, measure: Callable[[float], Losses]
 ) -> dict[str, Tensor]:

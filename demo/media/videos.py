@@ -21,7 +21,7 @@ _FINE: Final = 2
 
 def draw_video(video: Video) -> Pixels:  # (frames, height, width, 3)
     random = Random(video.seed)
-    frames = random.choice([4, 4, 6, 6, 8])
+    frames = random.choice([4, 4, 4, 4, 4, 6, 8])
     width, height = random.choice([(336, 336), (308, 336), (336, 308), (420, 252), (252, 420), (392, 308)])
     radius = min(width, height) * random.uniform(0.14, 0.24)
     background, color = choose_background(random, video.color), vary_color(random, video.color)

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from demo.attention import attend_by_product
+
 _NAME: Final = "flash_attention_by_length"
 
 
@@ -54,6 +56,6 @@ def _attend(
             each[0, :, rows].reshape(each.shape[1], -1, length, each.shape[3]).transpose(0, 1)
             for each in (query, key, value)
         )  # (parts, heads, length, d)
-        some = functional.scaled_dot_product_attention(queries, keys, values, scale=options["scaling"])
+        some = attend_by_product(queries, keys, values, options["scaling"])
         mixed = mixed.index_copy(0, rows, some.transpose(1, 2).flatten(0, 1).to(mixed.dtype))
     return mixed[None], None

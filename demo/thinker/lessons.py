@@ -16,14 +16,14 @@ from tercet_engine.prompts import Prepared, Prompter
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from demo.conversations.conversing import draw_conversations
+from demo.conversations.conversing import SPEECH_PROMPT, Kind, draw_conversations
 from demo.conversations.scenes import Conversation
 from demo.media.rendering import render
 from demo.media.sounds import SpokenPool
 
-_SORTED_BATCHES: Final = 8
-"""Batches are cut out of this many batches' worth of conversations, sorted by length."""
-_MOST_WORKERS: Final = 14
+_SORTED: Final = {"text": 256, "picture": 128, "sound": 128, "video": 48}
+"""Batches are cut out of this many conversations, sorted by length."""
+_MOST_WORKERS: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,26 +96,46 @@ def collate(lessons: Sequence[Lesson]) -> Batch:
     )
 
 
+def _cut(lessons: Sequence[Lesson], most: int) -> Iterator[list[Lesson]]:
+    """Batches of lessons of like length, each of at most so many rows that are not shared by all."""
+    some: list[Lesson] = []
+    for lesson in sorted(lessons, key=_count_rows):
+        if some and (len(some) + 1) * _count_rows(lesson) > most:
+            yield some
+            some = []
+        some.append(lesson)
+    yield some
+
+
+def _count_rows(lesson: Lesson) -> int:
+    return len(lesson.prepared.ids) + len(lesson.reply) - len(SPEECH_PROMPT)
+
+
 class _Stream(IterableDataset[Batch]):
     """Batches without end; each worker draws conversations of its own."""
 
-    def __init__(self, checkpoint: Checkpoint, folder: Path, batch: int, seed: int) -> None:
-        self._checkpoint, self._folder, self._batch, self._seed = checkpoint, folder, batch, seed
+    def __init__(self, checkpoint: Checkpoint, folder: Path, kind: Kind, rows: int, seed: int) -> None:
+        self._checkpoint, self._folder, self._kind = checkpoint, folder, kind
+        self._rows, self._seed = rows, seed
 
     def __iter__(self) -> Iterator[Batch]:
         torch.set_num_threads(1)
         worker = get_worker_info()
         classroom = Classroom(self._checkpoint, SpokenPool(self._folder))
-        conversations = draw_conversations(1000 * self._seed + (worker.id if worker else 0))
+        seed = 1000 * self._seed + (worker.id if worker else 0)
+        conversations = draw_conversations(seed, kind=self._kind)
         while True:
-            many = [classroom.prepare(each) for each in islice(conversations, self._batch * _SORTED_BATCHES)]
-            many.sort(key=lambda lesson: len(lesson.prepared.ids) + len(lesson.reply))
-            starts = torch.randperm(_SORTED_BATCHES) * self._batch
-            yield from (collate(many[start : start + self._batch]) for start in starts.tolist())
+            many = [classroom.prepare(each) for each in islice(conversations, _SORTED[self._kind])]
+            batches = [collate(some) for some in _cut(many, self._rows)]
+            yield from (batches[i] for i in torch.randperm(len(batches)).tolist())
 
 
-def stream_batches(checkpoint: Checkpoint, folder: Path, *, batch: int, seed: int) -> Iterator[Batch]:
-    """Without end."""
-    stream = _Stream(checkpoint, folder, batch, seed)
-    workers = max(1, min(_MOST_WORKERS, (os.cpu_count() or 1) - 2))
+def stream_batches(
+    checkpoint: Checkpoint, folder: Path, kind: Kind, *, rows: int, seed: int
+) -> Iterator[Batch]:
+    """Of at most `rows` rows beside the system prompt, without end. All of one kind, so that rows are of like
+    length.
+    """
+    stream = _Stream(checkpoint, folder, kind, rows, seed)
+    workers = max(1, min(_MOST_WORKERS, (os.cpu_count() or 1) // 4))
     return iter(DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=3))

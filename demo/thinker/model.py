@@ -8,12 +8,14 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from transformers import DynamicCache
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import (
     Qwen2_5OmniAudioEncoder,
     Qwen2_5OmniThinkerTextModel,
     Qwen2_5OmniVisionEncoder,
 )
 
+from demo.thinker.beginning import begin_with_copying
 from demo.thinker.encoders import attend_by_length, embed_patches_by_product
 from demo.thinker.lessons import Batch
 
@@ -38,12 +40,14 @@ def weaken_states(weights: dict[str, Tensor]) -> None:
 class ThinkerNet(nn.Module):
     """Its parameters are named as a checkpoint names them, without `thinker.`."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Any, attention: str = "sdpa") -> None:
         super().__init__()
         self._config = config
         self.audio_tower = Qwen2_5OmniAudioEncoder(config.audio_config)
         self.visual = Qwen2_5OmniVisionEncoder(config.vision_config)
-        self.model = Qwen2_5OmniThinkerTextModel._from_config(config.text_config, attn_implementation="sdpa")
+        self.model = Qwen2_5OmniThinkerTextModel._from_config(
+            config.text_config, attn_implementation=attention
+        )
         self.lm_head = nn.Linear(config.text_config.hidden_size, config.text_config.vocab_size, bias=False)
         for encoder in (self.audio_tower, self.visual):
             attend_by_length(encoder)
@@ -51,6 +55,7 @@ class ThinkerNet(nn.Module):
         nn.init.normal_(self.lm_head.weight, std=0.02)
         embeddings = draw_embeddings(*self.model.embed_tokens.weight.shape)
         self.model.embed_tokens.weight = nn.Parameter(embeddings, requires_grad=False)
+        begin_with_copying(self.model, self.lm_head.weight, config.text_config.rope_parameters["rope_theta"])
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits and targets where a token of a reply comes next: (n, vocabulary) and (n,)."""
@@ -64,11 +69,39 @@ class ThinkerNet(nn.Module):
             if features is not None:
                 places = (batch.ids == token)[..., None].expand_as(embeds)
                 embeds = embeds.masked_scatter(places, features.to(embeds.dtype))
+        shared = self._count_shared(batch)
         hidden = self.model(
-            inputs_embeds=embeds, position_ids=batch.positions, use_cache=False
+            inputs_embeds=embeds[:, shared:],
+            position_ids=batch.positions[:, :, shared:],
+            past_key_values=self._read_shared(embeds, batch.positions, shared),
+            use_cache=True,
         ).last_hidden_state
-        wanted = batch.targets >= 0
-        return self.lm_head(hidden[wanted]), batch.targets[wanted]
+        targets = batch.targets[:, shared:]
+        wanted = targets >= 0
+        return self.lm_head(hidden[wanted]), targets[wanted]
+
+    def _count_shared(self, batch: Batch) -> int:
+        """How many rows of text all conversations begin with: the system prompt, most of what they are."""
+        media = torch.tensor(
+            [self._config.audio_token_id, self._config.image_token_id, self._config.video_token_id],
+            device=batch.ids.device,
+        )
+        alike = (batch.ids == batch.ids[:1]) & (batch.targets < 0) & ~torch.isin(batch.ids, media)
+        alike &= (batch.positions == batch.positions[:, :1]).all(0)
+        return int(alike.all(0).cumprod(0).sum())
+
+    def _read_shared(self, embeds: Tensor, positions: Tensor, shared: int) -> DynamicCache:
+        """Keys and values of the rows that all begin with, computed once."""
+        cache = DynamicCache(config=self.model.config)
+        if shared:
+            self.model(
+                inputs_embeds=embeds[:1, :shared],
+                position_ids=positions[:, :1, :shared],
+                past_key_values=cache,
+                use_cache=True,
+            )
+            cache.batch_repeat_interleave(len(embeds))
+        return cache
 
     def _hear(self, batch: Batch) -> Tensor | None:
         if not len(batch.mel_frames):

@@ -16,13 +16,13 @@ CENTROIDS: Final = 2048
 _ROUNDS: Final = 25
 _SAMPLE: Final = 200_000
 _FILE: Final = "codec.pt"
-_CENTROIDS_FILE: Final = "centroids.pt"
+CENTROIDS_FILE: Final = "centroids.pt"
 _ROWS: Final = 16_384
 
 
 def learn_codec(speech: Speech, folder: Path) -> None:
     """Find the centroids, if there are none yet, and code the corpus; does nothing if that is done."""
-    path, known = folder / _FILE, folder / _CENTROIDS_FILE
+    path, known = folder / _FILE, folder / CENTROIDS_FILE
     if path.exists():
         return
     pairs = speech.mel.view(-1, 2 * MELS)

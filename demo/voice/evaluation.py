@@ -5,7 +5,7 @@ and in windows, with every solver. The engines run in this process, with the set
 gives them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,8 +21,9 @@ from demo.voice.recognition import Errors, Recogniser, count_errors, split_words
 from demo.voice.spectra import SAMPLE_RATE_HZ
 from demo.voice.synthesis import Voice, Wave, synthesise
 
+WHOLE: Final = "whole, rk4, 10 points"
 WINDOWS: Final = {
-    "whole, rk4, 10 points": WindowSettings(mode="whole"),
+    WHOLE: WindowSettings(mode="whole"),
     "default windows, rk4, 10 points": WindowSettings(),
     "first window of 4 codes": WindowSettings(first_codes=4),
     "default windows, rk4, 6 points": WindowSettings(points=6),
@@ -80,13 +81,20 @@ def speak_lines(model: Model, sentences: Sequence[str], voice: Voice) -> list[Li
 
 
 def hear_originals(recogniser: Recogniser, lines: Sequence[Line]) -> Errors:
-    return _sum(count_errors(split_words(line.wanted), recogniser.hear(line.original)) for line in lines)
+    return hear_waves(recogniser, lines, (line.original for line in lines))
 
 
 def hear(recogniser: Recogniser, model: Model, lines: Sequence[Line], windows: str) -> Errors:
-    return _sum(
-        count_errors(split_words(line.wanted), recogniser.hear(model.render(windows, line.turn, line.codes)))
-        for line in lines
+    return hear_waves(recogniser, lines, (model.render(windows, line.turn, line.codes) for line in lines))
+
+
+def hear_waves(recogniser: Recogniser, lines: Sequence[Line], waves: Iterable[Wave]) -> Errors:
+    return sum(
+        (
+            count_errors(split_words(line.wanted), recogniser.hear(wave))
+            for line, wave in zip(lines, waves, strict=True)
+        ),
+        Errors(),
     )
 
 
@@ -108,7 +116,3 @@ def _ask(sentence: str, voice: Voice) -> Turn:
     system = ChatMessage(role="system", content=(TextPart(text=SPEECH_PROMPT),))
     user = ChatMessage(role="user", content=(TextPart(text=f"Repeat after me: {sentence}"),))
     return Turn(messages=(system, user), speech=Speech(voice=voice.name))
-
-
-def _sum(errors: Iterator[Errors]) -> Errors:
-    return sum(errors, Errors())

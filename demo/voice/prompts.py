@@ -12,7 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from tercet_engine.checkpoint import open_checkpoint
 from torch import Tensor
 
@@ -42,8 +44,10 @@ class Prompts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Prompt:
-    ids: Tensor
-    positions: Tensor
+    """Arrays, since each tensor that goes from process to process holds a file open."""
+
+    ids: NDArray[np.int64]
+    positions: NDArray[np.int64]
     next_position: int
 
 
@@ -59,8 +63,8 @@ def write_prompts(
     replies = [list(talk.reply.encode()) for talk in talks]
     held = {
         "texts_of": torch.tensor([numbers[talk.reply] for talk in talks]),
-        "ids": torch.cat([prompt.ids for prompt in prompts]),
-        "positions": torch.cat([prompt.positions for prompt in prompts], 1),
+        "ids": torch.from_numpy(np.concatenate([prompt.ids for prompt in prompts])),
+        "positions": torch.from_numpy(np.concatenate([prompt.positions for prompt in prompts], 1)),
         "prompt_starts": _starts(len(prompt.ids) for prompt in prompts),
         "next_positions": torch.tensor([prompt.next_position for prompt in prompts]),
         "replies": torch.tensor([byte for reply in replies for byte in reply]),
@@ -80,7 +84,8 @@ def _prepare(checkpoint: Path, folder: Path, talks: Sequence[Conversation]) -> l
     classroom = Classroom(open_checkpoint(checkpoint), SpokenPool(folder))
     prepared = (classroom.prepare(talk).prepared for talk in talks)
     return [
-        _Prompt(ids=each.ids, positions=each.positions, next_position=each.next_position) for each in prepared
+        _Prompt(ids=each.ids.numpy(), positions=each.positions.numpy(), next_position=each.next_position)
+        for each in prepared
     ]
 
 

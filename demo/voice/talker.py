@@ -6,25 +6,27 @@ state of the reply with codec start, then a state and the code before it for eac
 and padding from there on. Some of the codes that it is fed are wrong, since its own will be.
 """
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 from tercet_engine.demo.vocabulary import SPEAKERS, TOKENS
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniTalkerForConditionalGeneration
 
+from demo.attention import choose_attention
 from demo.thinker.model import HIDDEN_SHARE
-from demo.training import Recipe, train
+from demo.training import Recipe, in_16_bits, train
 from demo.voice.codec import read_codec
 from demo.voice.corpus import Speech
 from demo.voice.prompts import Prompts, read_prompts
 from demo.voice.synthesis import VOICES
 
 _WRONG: Final = 0.1
-_SHORT_PROMPT: Final = 48
+_SHORT_PROMPT: Final = 16
 _LONG_PROMPT: Final = 640
 _LONG_EVERY: Final = 4
 """Each fourth batch, a smaller one, has whole prompts; the others only their last rows, which cost less."""
@@ -41,14 +43,18 @@ def train_talker(
 ) -> dict[str, Tensor]:
     """`embeddings` are the thinker's (vocabulary, hidden), zero for pictures, sounds and videos."""
     device = speech.mel.device
-    net = Qwen2_5OmniTalkerForConditionalGeneration._from_config(config, attn_implementation="sdpa")
+    net = Qwen2_5OmniTalkerForConditionalGeneration._from_config(
+        config, attn_implementation=choose_attention(device)
+    )
     net = net.to(device).train()
     centroids, codes = read_codec(folder)
     prompts = read_prompts(folder).to(device)
     lines = Lines(net.config, embeddings.to(device), prompts, speech, codes.to(device))
     dictation = _Dictation(net, lines, _find_neighbours(centroids).to(device), batch)
     recipe = Recipe(seconds=seconds, rate=1.2e-3, decay=0.05)
-    return train("talker", net, folder, recipe, dictation.measure)
+    weights = train("talker", net, folder, recipe, dictation.measure)
+    dictation.sayable.share_row(weights["codec_head.weight"])
+    return weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +72,7 @@ class _Dictation:
         """`near`: the centroids that sound most like each."""
         self._net, self._batch, self._near = net, batch, near
         self.lines = lines
+        self.sayable = _Sayable(net.codec_head, len(near), net.config.tts_codec_end_token_id)
         self._steps = 0
         self._queue: list[Tensor] = []
 
@@ -95,15 +102,15 @@ class _Dictation:
 
     def _speak(self, rows: Rows) -> tuple[Tensor, Tensor]:
         net = self._net
-        with torch.autocast(rows.states.device.type, torch.bfloat16, rows.states.device.type == "cuda"):
+        with in_16_bits(rows.states.device):
             spoken = net.model.embed_tokens(self._blur(rows.codes).clamp(min=0))
             spoken = spoken * (rows.codes >= 0)[..., None]
             blurred = rows.states + HIDDEN_SHARE * rows.states.std() * torch.randn_like(rows.states)
             inputs = net.thinker_to_talker_proj(blurred + spoken)
             hidden = net.model(inputs_embeds=inputs, position_ids=rows.positions, use_cache=False)[0]
             wanted = rows.targets >= 0
-            logits = net.codec_head(hidden[wanted])
-        return logits.float(), rows.targets[wanted]
+            logits = self.sayable.score(hidden[wanted])
+        return logits.float(), self.sayable.find(rows.targets[wanted])
 
     def _blur(self, codes: Tensor) -> Tensor:
         """Exchange some codes for others, half of them for ones that sound alike."""
@@ -114,6 +121,31 @@ class _Dictation:
         random = torch.randint(1, len(self._near) + 1, codes.shape, device=codes.device)
         codes = torch.where(is_sound & (fate < _WRONG), alike, codes)
         return torch.where(is_sound & (fate < _WRONG / 2), random, codes)
+
+
+class _Sayable:
+    """The codes that are ever said: the sounds and the end. All others, most of the head, share one row of
+    it, which is scored once.
+    """
+
+    def __init__(self, head: nn.Linear, sounds: int, end: int) -> None:
+        said = torch.arange(1, sounds + 1)
+        self._sounds = sounds
+        self._others = torch.tensor(sorted(set(range(head.out_features)) - {*said.tolist(), end}))
+        self._rows = torch.cat([said, torch.tensor([end]), self._others[:1]]).to(head.weight.device)
+        self._head = head
+
+    def score(self, hidden: Tensor) -> Tensor:
+        """(n, hidden) -> (n, sounds + 2): the sounds, the end, and all others together."""
+        logits = functional.linear(hidden, self._head.weight[self._rows]).float()
+        return torch.cat([logits[:, :-1], logits[:, -1:] + math.log(len(self._others))], 1)
+
+    def find(self, codes: Tensor) -> Tensor:
+        """The columns of `score` that these codes, sounds or ends, stand in."""
+        return torch.where(codes <= self._sounds, codes - 1, self._sounds)
+
+    def share_row(self, weight: Tensor) -> None:
+        weight[self._others] = weight[self._others[0]].clone()
 
 
 class Lines:

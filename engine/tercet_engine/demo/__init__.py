@@ -1,10 +1,10 @@
-"""Small random checkpoints with the shape of Qwen2.5-Omni, for tests, benchmarks and a first look.
+"""Small checkpoints with the shape of Qwen2.5-Omni: `tercet` was trained and talks (docs/demo-model.md),
+`tiny` and `bench` are random, for tests and benchmarks.
 
-`ensure_demo` is what callers want: it builds a demo once and returns its folder. The model's words mean
+`ensure_demo` is what callers want: the folder of a demo. A random one is built once; its words mean
 nothing, but every part works: text that ends, speech in proportion to it, two voices, pictures and sound.
 """
 
-from tercet_engine.demo.build import build_demo, ensure_demo
-from tercet_engine.demo.sizes import DemoName
+from tercet_engine.demo.build import DemoName, build_demo, ensure_demo
 
 __all__ = ["DemoName", "build_demo", "ensure_demo"]

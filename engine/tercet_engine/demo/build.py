@@ -8,28 +8,44 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 
 from tercet_engine.demo.processors import write_processor
-from tercet_engine.demo.sizes import SIZES, DemoName
+from tercet_engine.demo.sizes import SIZES, RandomDemo
 from tercet_engine.demo.vocabulary import SPEAKERS, TOKENS
 from tercet_engine.demo.weights import build_model, build_speakers
+
+DemoName = Literal["tercet"] | RandomDemo
 
 FORMAT: Final = 3
 """Raise it whenever the files change, so that no cache serves the old ones."""
 
 
 def ensure_demo(name: DemoName, cache_root: Path) -> Path:
-    """The demo's folder under `cache_root`, built if it is not there."""
+    """The folder of the trained demo, which is part of the package, or that of a random one under
+    `cache_root`, built if it is not there.
+
+    Raises FileNotFoundError where the package was installed without the trained one.
+    """
+    if name == "tercet":
+        return find_trained()
     folder = cache_root / f"demo-{name}-v{FORMAT}"
     if not folder.exists():
         build_demo(name, folder)
     return folder
 
 
-def build_demo(name: DemoName, folder: Path) -> None:
+def find_trained() -> Path:
+    """The checkpoint that `demo/` trained; images that compute nothing leave it out."""
+    folder = Path(__file__).parent / "tercet"
+    if not folder.exists():
+        raise FileNotFoundError(folder)
+    return folder
+
+
+def build_demo(name: RandomDemo, folder: Path) -> None:
     """Leaves a folder that is there as it is: it can only be whole."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -56,7 +72,7 @@ def _publish(partial: Path, folder: Path) -> None:
             raise
 
 
-def _write(name: DemoName, folder: Path) -> None:
+def _write(name: RandomDemo, folder: Path) -> None:
     size = SIZES[name]
     model = build_model(size)
     model.save_pretrained(folder, max_shard_size="100MB")
@@ -65,7 +81,7 @@ def _write(name: DemoName, folder: Path) -> None:
     write_processor(folder)
 
 
-def _generation(name: DemoName) -> dict[str, Any]:
+def _generation(name: RandomDemo) -> dict[str, Any]:
     return {
         "bos_token_id": TOKENS["<|im_start|>"],
         "eos_token_id": [TOKENS["<|im_end|>"], TOKENS["<|endoftext|>"]],

@@ -11,7 +11,7 @@ from transformers import Qwen2_5OmniConfig
 
 from tercet_engine.demo.vocabulary import TOKENS, VOCABULARY_SIZE
 
-DemoName = Literal["tiny", "bench"]
+RandomDemo = Literal["tiny", "bench"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ class DemoSize:
     vocoder_kernels: tuple[int, ...]
 
 
-SIZES: dict[DemoName, DemoSize] = {
+SIZES: dict[RandomDemo, DemoSize] = {
     "tiny": DemoSize(
         vocabulary=VOCABULARY_SIZE,
         thinker=DecoderSize(
