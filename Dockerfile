@@ -69,6 +69,10 @@ COPY . .
 RUN --mount=type=cache,target=/root/.cache/uv \
     uv pip install --quiet --python "$PYTHON" --no-deps .
 
+# What computes nothing needs no weights.
+FROM product AS control-product
+RUN rm -r /opt/tercet/venv/lib/python3.11/site-packages/tercet_engine/demo/tercet
+
 FROM engine-packages AS engine-product
 COPY . .
 RUN --mount=type=cache,target=/root/.cache/uv \
@@ -88,14 +92,14 @@ ENV PATH=/opt/tercet/venv/bin:$PATH \
 
 FROM runtime AS operator
 COPY --from=operator-packages /opt/tercet/venv /opt/tercet/venv
-COPY --from=product /opt/tercet/venv /opt/tercet/venv
+COPY --from=control-product /opt/tercet/venv /opt/tercet/venv
 RUN python3 -c "import tercet_operator.__main__, tercet_operator.handlers"
 USER 10001:10001
 ENTRYPOINT ["python3", "-m", "tercet_operator"]
 
 FROM runtime AS gateway
 COPY --from=gateway-packages /opt/tercet/venv /opt/tercet/venv
-COPY --from=product /opt/tercet/venv /opt/tercet/venv
+COPY --from=control-product /opt/tercet/venv /opt/tercet/venv
 RUN --mount=type=bind,target=/context \
     python3 -c "import tercet_gateway.__main__" && cd /context && SVT_LOG=1 python3 -m tests.gateway.check_media
 USER 10001:10001

@@ -50,7 +50,7 @@ bench-gpu: install ## The engine in the shapes of 3B and 7B on a CUDA device (BE
 soak: install ## Hundreds of turns in a row: memory, KV blocks, processes
 	$(BIN)/python -m pytest -m soak --timeout 3600
 
-demo-model: .venv/demo-installed ## Make the demo model again: a night on two cores, half an hour on a GPU (DEMO="--device cuda")
+demo-model: .venv/demo-installed ## Make the demo model again: a night on two cores (DEMO="--device cuda" on a GPU)
 	$(BIN)/python -m demo $(DEMO)
 
 demo-eval: .venv/demo-installed ## What the demo model says, hears and sees, how well and how fast; against transformers

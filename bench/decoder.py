@@ -1,8 +1,9 @@
 """The thinker's decode rate against transformers and vLLM, and what a step costs beside its kernels.
 
-Same weights, fp32, greedy, prompts of 112 tokens. A rate is a difference: tokens between a short and a
-long reply by the time between them, so that prompts do not count. vLLM runs in the environment whose Python
-`TERCET_BENCH_VLLM` names (`docs/performance.md` says how it is made); without it that peer is left out.
+Same weights, greedy, one type of numbers for all, prompts of 112 tokens. A rate is a difference: tokens
+between a short and a long reply by the time between them, so that prompts do not count. vLLM runs in the
+environment whose Python `TERCET_BENCH_VLLM` names (`docs/performance.md` says how it is made); without it
+that peer is left out.
 """
 
 import json
@@ -23,7 +24,7 @@ from tercet_engine.stage import StageEngine, ThinkerInput, ThinkerOutput
 from tercet_engine.thinker import load_thinker
 from tercet_wire.messages import ChatMessage, Sampling, StageFailure, TextPart, Turn
 from tercet_wire.names import Stage
-from tercet_wire.settings import StageSettings
+from tercet_wire.settings import Dtype, StageSettings
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from bench.progress import say
@@ -65,16 +66,18 @@ class Waiter:
             raise RuntimeError(self._failure.message)
 
 
-def run(folder: Path, *, rounds: int) -> Report:
+def run(folder: Path, *, rounds: int, dtype: Dtype = "float32") -> Report:
     checkpoint = open_checkpoint(folder)
     threads = os.cpu_count() or 1
     engine = load_thinker(
-        StageSettings(stage=Stage.THINKER, checkpoint=str(folder), threads=threads, max_turns=max(TURNS))
+        StageSettings(
+            stage=Stage.THINKER, checkpoint=str(folder), dtype=dtype, threads=threads, max_turns=max(TURNS)
+        )
     )
     with tempfile.TemporaryDirectory() as place:
         copy = Path(place)
         export(checkpoint, copy)
-        peer = _transformers(copy, threads)
+        peer = _transformers(copy, threads, dtype)
         ours: list[Rates] = []
         theirs: list[Rates] = []
         vllm: list[Rates] = []
@@ -84,12 +87,14 @@ def run(folder: Path, *, rounds: int) -> Report:
             say(f"round {number + 1} of {rounds}")
             ours.append(_rates(lambda turns, tokens: _take(engine, checkpoint, turns, tokens)))
             theirs.append(_rates(peer))
-            vllm += _vllm(copy)
+            vllm += _vllm(copy, dtype)
     engine.shutdown()
-    return judge(ours, theirs, vllm)
+    return judge(ours, theirs, vllm, dtype)
 
 
-def judge(ours: Sequence[Rates], theirs: Sequence[Rates], vllm: Sequence[Rates]) -> Report:
+def judge(
+    ours: Sequence[Rates], theirs: Sequence[Rates], vllm: Sequence[Rates], dtype: Dtype = "float32"
+) -> Report:
     """Medians over the rounds, and each peer's ratio to them."""
     rows, claims = [], []
     for turns in TURNS:
@@ -98,12 +103,12 @@ def judge(ours: Sequence[Rates], theirs: Sequence[Rates], vllm: Sequence[Rates])
         if vllm:
             third = _middle(vllm, turns)
             cells[4:] = [f"{third:.0f}", f"{mine / third:.2f}"]
-            text = f"decode rate at {turns} turns, times vLLM's"
+            text = f"decode rate at {turns} turns, {dtype}, times vLLM's"
             claims.append(Claim(text=text, measured=mine / third, target=OVER_VLLM, at_least=True))
         rows.append(cells)
     return Report(
-        name="decoder",
-        title=f"Thinker: tokens a second while decoding, fp32 (medians of {len(ours)} rounds)",
+        name="decoder" if dtype == "float32" else f"decoder_{dtype}",
+        title=f"Thinker: tokens a second while decoding, {dtype} (medians of {len(ours)} rounds)",
         columns=("turns", "Tercet", "transformers", "times", "vLLM", "times"),
         rows=rows,
         claims=claims,
@@ -168,9 +173,11 @@ def export(checkpoint: Checkpoint, folder: Path) -> None:
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def _transformers(folder: Path, threads: int) -> Take:
+def _transformers(folder: Path, threads: int, dtype: Dtype) -> Take:
     # Any: transformers ships no types.
-    model: Any = Qwen2ForCausalLM.from_pretrained(folder, attn_implementation="sdpa").eval()
+    model: Any = Qwen2ForCausalLM.from_pretrained(
+        folder, dtype=getattr(torch, dtype), attn_implementation="sdpa"
+    ).eval()
 
     def take(turns: int, tokens: int) -> float:
         torch.set_num_threads(threads)
@@ -190,11 +197,11 @@ def _transformers(folder: Path, threads: int) -> Take:
     return take
 
 
-def _vllm(folder: Path) -> list[Rates]:
+def _vllm(folder: Path, dtype: Dtype) -> list[Rates]:
     python = os.environ.get(VLLM)
     if python is None:
         return []
     script = Path(__file__).with_name("vllm_decode.py")
-    words = [python, str(script), str(folder), "1", str(SHORT), str(LONG), *map(str, TURNS)]
+    words = [python, str(script), str(folder), dtype, "1", str(SHORT), str(LONG), *map(str, TURNS)]
     answer = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
     return [{int(turns): rate for turns, rate in each.items()} for each in json.loads(answer)]

@@ -54,6 +54,12 @@ def _run_decoder(options: Options) -> Report:
     return decoder.run(options.checkpoint, rounds=options.rounds)
 
 
+def _run_decoder_bfloat16(options: Options) -> Report:
+    from bench import decoder
+
+    return decoder.run(options.checkpoint, rounds=options.rounds, dtype="bfloat16")
+
+
 def _run_schedule(options: Options) -> Report:
     from bench import schedule
 
@@ -66,5 +72,6 @@ BENCHMARKS: Final[dict[str, Callable[[Options], Report]]] = {
     "code2wav": _run_code2wav,
     "windows": _run_windows,
     "decoder": _run_decoder,
+    "decoder_bfloat16": _run_decoder_bfloat16,
     "schedule": _run_schedule,
 }

@@ -1,7 +1,7 @@
 """vLLM's decode rate on a CPU; `decoder` runs this file with the interpreter of vLLM's own environment.
 
-`python vllm_decode.py FOLDER ROUNDS SHORT LONG TURNS...` prints a JSON list of {turns: tokens a second}, one
-for each round. Imports nothing of this repository, which that environment does not have.
+`python vllm_decode.py FOLDER DTYPE ROUNDS SHORT LONG TURNS...` prints a JSON list of {turns: tokens a
+second}, one for each round. Imports nothing of this repository, which that environment does not have.
 """
 
 import json
@@ -16,11 +16,11 @@ def main() -> None:
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
     from vllm import LLM, SamplingParams, TokensPrompt  # type: ignore[import-not-found]
 
-    folder, rounds, short, long, *turns = sys.argv[1:]
+    folder, dtype, rounds, short, long, *turns = sys.argv[1:]
     model = LLM(
         model=folder,
         skip_tokenizer_init=True,
-        dtype="float32",
+        dtype=dtype,
         max_model_len=1024,
         max_num_seqs=64,
         enable_prefix_caching=False,

@@ -1,8 +1,8 @@
 """`python -m demo [STEP ...]`: make the demo model again, from a grammar and espeak-ng to a checkpoint.
 
 Without steps everything that is not there yet is made: data first, then two lanes of training side by side.
-It can be stopped at any time and goes on where it was. What it makes is kept in `--folder`. A network that is
-to stay as it is served can be kept from the package's checkpoint.
+It can be stopped at any time and goes on where it was. What it makes is kept in `--folder`. A network can be
+kept as it is in the package's checkpoint, or trained further from there.
 """
 
 import argparse
@@ -14,17 +14,27 @@ from pathlib import Path
 from typing import Final
 
 from demo.assembling import PARTS
-from demo.steps import LANES, STEPS, Setting, is_done, keep_served
+from demo.steps import FURTHER, LANES, STEPS, Setting, is_done, keep_codec, keep_served
 
 _FOLDER: Final = Path("demo/work")
+_KEEP_MEMORY: Final = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "8000000000"}
+"""Large tensors come and go with each step; glibc would hand their pages back and fetch them anew."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
     given = _parse(words)
-    setting = Setting(folder=given.folder, device=given.device, seconds=given.seconds, talks=given.talks)
+    setting = Setting(
+        folder=given.folder,
+        device=given.device,
+        seconds=given.seconds,
+        talks=given.talks,
+        further=tuple(given.further),
+    )
     given.folder.mkdir(parents=True, exist_ok=True)
     for part in given.keep:
         keep_served(part, given.folder)
+    if given.keep or given.further:
+        keep_codec(given.folder)
     if given.steps:
         for name in given.steps:
             STEPS[name].run(setting)
@@ -47,9 +57,12 @@ def _make_all(given: argparse.Namespace, setting: Setting) -> int:
 
 def _start(given: argparse.Namespace, steps: Sequence[str]) -> subprocess.Popen[bytes]:
     options = ["--folder", str(given.folder), "--device", given.device, "--talks", str(given.talks)]
+    for part in given.further:
+        options += ["--further", part]
     if given.seconds is not None:
         options += ["--seconds", str(given.seconds)]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // len(LANES)))}
+    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // len(LANES)))}
+    environment = {**_KEEP_MEMORY, **threads, **os.environ}
     return subprocess.Popen([sys.executable, "-m", "demo", *options, *steps], env=environment)
 
 
@@ -61,6 +74,9 @@ def _parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="of each training, in place of the recipe's")
     parser.add_argument(
         "--keep", action="append", default=[], choices=PARTS, help="take this network as it is served"
+    )
+    parser.add_argument(
+        "--further", action="append", default=[], choices=FURTHER, help="train this one on from there"
     )
     parser.add_argument("--talks", type=int, default=16_000, help="conversations that the talker learns from")
     given = parser.parse_args(words)

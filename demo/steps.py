@@ -42,6 +42,8 @@ class Setting:
     talks: int
     seconds: float | None = None
     """Of each training, in place of the recipe's."""
+    further: tuple[str, ...] = ()
+    """Networks that are trained on from how they are served."""
 
     @property
     def torch_device(self) -> torch.device:
@@ -51,6 +53,9 @@ class Setting:
         if self.seconds is not None:
             return self.seconds
         return _HOURS_ON_CPU[part] * 3600 if self.device == "cpu" else _SECONDS_ON_GPU[part]
+
+    def begin(self, part: str) -> dict[str, torch.Tensor] | None:
+        return take_part(part, find_trained()) if part in self.further else None
 
     def batch(self, part: str) -> int:
         return _BATCHES[part][self.device != "cpu"]
@@ -68,9 +73,13 @@ def is_done(name: str, setting: Setting) -> bool:
 
 
 def keep_served(part: str, folder: Path) -> None:
-    """Take a network from the package's checkpoint, and the codec that it was trained with."""
+    """Take a network from the package's checkpoint."""
     weights = take_part(part, find_trained())
     torch.save(weights, folder / f"{part}.pt")
+
+
+def keep_codec(folder: Path) -> None:
+    """Take the codec that the package's checkpoint was trained with."""
     shutil.copy(Path(__file__).parent / CENTROIDS_FILE, folder)
 
 
@@ -113,6 +122,7 @@ def _train_thinker(setting: Setting) -> None:
         device=setting.torch_device,
         seconds=setting.duration("thinker"),
         rows=setting.batch("thinker"),
+        begin=setting.begin("thinker"),
     )
     _keep(weights, setting, "thinker")
 
@@ -138,6 +148,7 @@ def _train_talker(setting: Setting) -> None:
         setting.folder,
         seconds=setting.duration("talker"),
         batch=setting.batch("talker"),
+        begin=setting.begin("talker"),
     )
     _keep(weights, setting, "talker")
 
@@ -177,5 +188,6 @@ STEPS: Final = {
     "talker": Step(run=_train_talker, makes="talker.pt"),
     "assemble": Step(run=_assemble, makes="checkpoint"),
 }
+FURTHER: Final = ("thinker", "talker")
 LANES: Final = (("thinker", "dit"), ("talker", "vocoder"))
 """What is trained side by side; within a lane one after the other, for the cores."""

@@ -16,7 +16,7 @@ from tercet_cli.sources import DEFAULT_CACHE, resolve_source
 
 
 def fetch(
-    source: Annotated[str, typer.Argument(help="hf://owner/name, modelscope://owner/name, demo://tiny ...")],
+    source: Annotated[str, typer.Argument(help="hf://owner/name, modelscope://owner/name, demo://tercet")],
     revision: Annotated[str, typer.Option(help="Branch, tag or commit.")] = DEFAULT_REVISION,
     cache: Annotated[
         Path, typer.Option(envvar="TERCET_CACHE", help="Where models are kept.")

@@ -7,7 +7,7 @@ Called by `tercet fetch`, `tercet up` and the pods' fetch container. Knows neith
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final
 
 from tercet_cli.errors import SourceError
 from tercet_cli.fetch_lock import Say, hold_fetch_lock
@@ -97,13 +97,18 @@ def _local_folder(source: str, rest: str) -> Path:
 def _demo(source: str, name: str, cache_root: Path, say: Say) -> Path:
     from tercet_engine.demo import DemoName, ensure_demo  # noqa: PLC0415  # imports torch
 
-    known: dict[str, DemoName] = {demo: demo for demo in get_args(DemoName)}
+    known: dict[str, DemoName] = {"tercet": "tercet", "tiny": "tiny", "bench": "bench"}
     if name not in known:
         raise SourceError(
             f"{source}: no such demo: use one of {', '.join(f'demo://{demo}' for demo in known)}"
         )
     with hold_fetch_lock(cache_root, source, say):
-        return ensure_demo(known[name], cache_root)
+        try:
+            return ensure_demo(known[name], cache_root)
+        except FileNotFoundError as error:
+            raise SourceError(
+                f"{source}: this installation has no {error}: install Tercet from its wheel, or use demo://tiny"
+            ) from error
 
 
 def _check(source: str, folder: Path) -> None:

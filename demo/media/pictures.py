@@ -37,9 +37,9 @@ _FINE: Final = 3
 
 def draw_picture(picture: Picture) -> Pixels:  # (height, width, 3)
     random = Random(picture.seed)
-    width, height = _choose_size(random)
+    width, height = _choose_size(random, picture.count)
     canvas = Image.new("RGB", (width * _FINE, height * _FINE), choose_background(random, picture.color))
-    radius = min(width / max(1, picture.count), height) * random.uniform(0.25, 0.42)
+    radius = min(width / max(1, picture.count), height) * random.uniform(0.3, 0.45)
     for x, y in _place(random, picture.count, width, height, radius):
         draw_shape(
             canvas, picture.shape, (x * _FINE, y * _FINE), radius * _FINE, vary_color(random, picture.color)
@@ -116,10 +116,10 @@ _OUTLINES: Final[dict[str, list[Point]]] = {
 }
 
 
-def _choose_size(random: Random) -> tuple[int, int]:
-    longer = random.choice([128, 160, 192, 224, 256, 320, 400, 512])
-    shorter = int(longer * random.choice([1, 1, 1, 0.75, 0.6]))
-    return (longer, shorter) if random.random() < 0.7 else (shorter, longer)
+def _choose_size(random: Random, count: int) -> tuple[int, int]:
+    """The wider, the more there is to show."""
+    height = random.choice([196, 224, 252, 280])
+    return int(height * (0.4 + 0.6 * count) * random.choice([1, 1, 1.15])), height
 
 
 def _place(random: Random, count: int, width: int, height: int, radius: float) -> list[Point]:

@@ -23,7 +23,7 @@ def draw_video(video: Video) -> Pixels:  # (frames, height, width, 3)
     random = Random(video.seed)
     frames = random.choice([4, 4, 4, 4, 4, 6, 8])
     width, height = random.choice([(336, 336), (308, 336), (336, 308), (420, 252), (252, 420), (392, 308)])
-    radius = min(width, height) * random.uniform(0.14, 0.24)
+    radius = min(width, height) * random.uniform(0.18, 0.26)
     background, color = choose_background(random, video.color), vary_color(random, video.color)
     dx, dy = _WAYS[video.direction]
     reach_x, reach_y = (width / 2 - radius) * 0.95, (height / 2 - radius) * 0.95

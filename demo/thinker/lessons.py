@@ -20,6 +20,7 @@ from demo.conversations.conversing import SPEECH_PROMPT, Kind, draw_conversation
 from demo.conversations.scenes import Conversation
 from demo.media.rendering import render
 from demo.media.sounds import SpokenPool
+from demo.thinker.concepts import COUNT, list_seen
 
 _SORTED: Final = {"text": 256, "picture": 128, "sound": 128, "video": 48}
 """Batches are cut out of this many conversations, sorted by length."""
@@ -47,6 +48,7 @@ class Batch:
     image_grids: Tensor  # (images, 3)
     videos: Tensor
     video_grids: Tensor
+    concepts: Tensor  # (sounds, images and videos, concepts), see `demo.thinker.concepts`
 
     def to(self, device: torch.device) -> "Batch":
         return Batch(
@@ -83,6 +85,8 @@ def collate(lessons: Sequence[Lesson]) -> Batch:
     sounds = [sound for lesson in lessons for sound in lesson.prepared.sounds]
     images = [image for lesson in lessons for image in lesson.prepared.images]
     videos = [video for lesson in lessons for video in lesson.prepared.videos]
+    seen = [list_seen(lesson.conversation) for lesson in lessons]
+    concepts = [marks for kind in range(3) for each in seen for marks in each[kind]]
     return Batch(
         ids=ids,
         positions=positions,
@@ -93,6 +97,7 @@ def collate(lessons: Sequence[Lesson]) -> Batch:
         image_grids=torch.cat([torch.empty(0, 3, dtype=torch.long), *(image.grid_thw for image in images)]),
         videos=torch.cat([torch.empty(0, 1176), *(video.values for video in videos)]).bfloat16(),
         video_grids=torch.cat([torch.empty(0, 3, dtype=torch.long), *(video.grid_thw for video in videos)]),
+        concepts=torch.stack([torch.zeros(COUNT), *concepts])[1:],
     )
 
 

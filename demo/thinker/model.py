@@ -4,6 +4,7 @@ Its embeddings are drawn and stay as they are. The talker is given their sum wit
 and these are made so weak that the talker can be trained beside the thinker, before or after it.
 """
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import torch
@@ -31,8 +32,17 @@ def draw_embeddings(vocabulary: int, hidden: int) -> Tensor:
 
 def weaken_states(weights: dict[str, Tensor]) -> None:
     """Scale the final norm down and the head up, so that the thinker's own words stay the same."""
+    _scale_states(weights, HIDDEN_SHARE * _EMBEDDED)
+
+
+def strengthen_states(weights: dict[str, Tensor]) -> None:
+    """The opposite: states as strong as a network begins with."""
+    _scale_states(weights, 1.0)
+
+
+def _scale_states(weights: dict[str, Tensor], strength: float) -> None:
     norm, head = weights["model.norm.weight"], weights["lm_head.weight"]
-    share = HIDDEN_SHARE * _EMBEDDED / norm.square().mean().sqrt()
+    share = strength / norm.square().mean().sqrt()
     norm.mul_(share)
     head.div_(share)
 
@@ -59,16 +69,31 @@ class ThinkerNet(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Logits and targets where a token of a reply comes next: (n, vocabulary) and (n,)."""
+        return self.reply(batch, self.perceive(batch))
+
+    def perceive(self, batch: Batch) -> list[Tensor]:
+        """Features of each sound, each picture and each video, in this order: (rows, hidden) each."""
+        return [
+            *self._hear(batch),
+            *self._see(batch.images, batch.image_grids),
+            *self._see(batch.videos, batch.video_grids),
+        ]
+
+    def reply(self, batch: Batch, perceived: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """As `forward`."""
         config = self._config
         embeds = self.model.embed_tokens(batch.ids)
-        for token, features in (
-            (config.audio_token_id, self._hear(batch)),
-            (config.image_token_id, self._see(batch.images, batch.image_grids)),
-            (config.video_token_id, self._see(batch.videos, batch.video_grids)),
+        first = 0
+        for token, count in (
+            (config.audio_token_id, len(batch.mel_frames)),
+            (config.image_token_id, len(batch.image_grids)),
+            (config.video_token_id, len(batch.video_grids)),
         ):
-            if features is not None:
+            if count:
+                features = torch.cat(perceived[first : first + count])
                 places = (batch.ids == token)[..., None].expand_as(embeds)
                 embeds = embeds.masked_scatter(places, features.to(embeds.dtype))
+                first += count
         shared = self._count_shared(batch)
         hidden = self.model(
             inputs_embeds=embeds[:, shared:],
@@ -103,17 +128,18 @@ class ThinkerNet(nn.Module):
             cache.batch_repeat_interleave(len(embeds))
         return cache
 
-    def _hear(self, batch: Batch) -> Tensor | None:
+    def _hear(self, batch: Batch) -> Iterable[Tensor]:
         if not len(batch.mel_frames):
-            return None
-        halved, _ = self.audio_tower._get_feat_extract_output_lengths(batch.mel_frames)
+            return ()
+        halved, rows = self.audio_tower._get_feat_extract_output_lengths(batch.mel_frames)
         heard: Tensor = self.audio_tower(
             batch.mels, feature_lens=batch.mel_frames, aftercnn_lens=halved
         ).last_hidden_state
-        return heard
+        return torch.split(heard, rows.tolist())
 
-    def _see(self, values: Tensor, grids: Tensor) -> Tensor | None:
+    def _see(self, values: Tensor, grids: Tensor) -> Iterable[Tensor]:
         if not len(grids):
-            return None
+            return ()
         seen: Tensor = self.visual(values, grid_thw=grids).pooler_output
-        return seen
+        merged = self._config.vision_config.spatial_merge_size**2
+        return torch.split(seen, (grids.prod(-1) // merged).tolist())

@@ -39,19 +39,31 @@ _EVENNESS: Final = 1e-3
 
 
 def train_talker(
-    config: Any, embeddings: Tensor, speech: Speech, folder: Path, *, seconds: float, batch: int
+    config: Any,
+    embeddings: Tensor,
+    speech: Speech,
+    folder: Path,
+    *,
+    seconds: float,
+    batch: int,
+    begin: dict[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """`embeddings` are the thinker's (vocabulary, hidden), zero for pictures, sounds and videos."""
+    """`embeddings` are the thinker's (vocabulary, hidden), zero for pictures, sounds and videos.
+
+    `begin` is what an earlier training made, to go on from there at a lower rate.
+    """
     device = speech.mel.device
     net = Qwen2_5OmniTalkerForConditionalGeneration._from_config(
         config, attn_implementation=choose_attention(device)
     )
+    if begin is not None:
+        net.load_state_dict(begin)
     net = net.to(device).train()
     centroids, codes = read_codec(folder)
     prompts = read_prompts(folder).to(device)
     lines = Lines(net.config, embeddings.to(device), prompts, speech, codes.to(device))
     dictation = _Dictation(net, lines, _find_neighbours(centroids).to(device), batch)
-    recipe = Recipe(seconds=seconds, rate=1.2e-3, decay=0.05)
+    recipe = Recipe(seconds=seconds, rate=1.2e-3 if begin is None else 7e-4, decay=0.05)
     weights = train("talker", net, folder, recipe, dictation.measure)
     dictation.sayable.share_row(weights["codec_head.weight"])
     return weights
@@ -72,7 +84,7 @@ class _Dictation:
         """`near`: the centroids that sound most like each."""
         self._net, self._batch, self._near = net, batch, near
         self.lines = lines
-        self.sayable = _Sayable(net.codec_head, len(near), net.config.tts_codec_end_token_id)
+        self.sayable = Sayable(net.codec_head, len(near), net.config.tts_codec_end_token_id)
         self._steps = 0
         self._queue: list[Tensor] = []
 
@@ -123,7 +135,7 @@ class _Dictation:
         return torch.where(is_sound & (fate < _WRONG / 2), random, codes)
 
 
-class _Sayable:
+class Sayable:
     """The codes that are ever said: the sounds and the end. All others, most of the head, share one row of
     it, which is scored once.
     """

@@ -80,7 +80,7 @@ def test_an_incomplete_download_is_refused_by_file(tiny: Path, tmp_path: Path) -
         ("file://models", "must be absolute"),
         ("file:///no/such/folder", "no such folder"),
         ("pvc://claim/path", "exists only in a cluster"),
-        ("demo://huge", "demo://tiny, demo://bench"),
+        ("demo://huge", "demo://tercet, demo://tiny, demo://bench"),
         ("s3://bucket/key", "unknown source"),
         ("just-a-name", "unknown source"),
     ],

@@ -16,18 +16,20 @@ from tercet_wire.messages import Sampling, Speech
 from torch import Tensor
 from transformers import Qwen2_5OmniForConditionalGeneration
 
+from demo.attention import choose_attention
 from demo.conversations.conversing import Kind, draw_conversations
-from demo.conversations.scenes import Conversation
+from demo.conversations.scenes import Conversation, Message, Part, Picture, Sound, Video
 from demo.media.rendering import render
 from demo.media.sounds import SpokenPool
 from demo.size import build_demo_config
+from demo.thinker.concepts import CONCEPTS
 from demo.thinker.lessons import Batch, Classroom, Lesson, collate
-from demo.thinker.model import ThinkerNet, weaken_states
+from demo.thinker.model import ThinkerNet, strengthen_states, weaken_states
 from demo.voice.corpus import Speech as Corpus
 from demo.voice.listening import Model, Spoken
 from demo.voice.prompts import read_prompts, write_prompts
 from demo.voice.synthesis import VOICES
-from demo.voice.talker import Lines
+from demo.voice.talker import Lines, Sayable
 
 _TOKENS: Final = 12
 _CODES: Final = 24
@@ -85,6 +87,60 @@ def test_weak_states_leave_the_words_as_they_are(
             weakened(collate([lesson]))[0], thinker(collate([lesson]))[0], atol=1e-3, rtol=1e-4
         )
     assert weights["model.norm.weight"].abs().max() < 0.1
+    strengthen_states(weights)
+    assert weights["model.norm.weight"].square().mean() == pytest.approx(1.0)
+
+
+def test_the_faster_attention_is_the_same(thinker: ThinkerNet, checkpoint: Path, pool: SpokenPool) -> None:
+    """Whether the rows that all share are many or few; an untrained network magnifies rounding."""
+    classroom = Classroom(open_checkpoint(checkpoint), pool)
+    lessons = [classroom.prepare(next(draw_conversations(5, kind=kind))) for kind in get_args(Kind)]
+    faster = ThinkerNet(build_demo_config().thinker_config, choose_attention(torch.device("cpu"))).eval()
+    faster.load_state_dict(thinker.state_dict())
+    for batch in (collate(lessons), collate(lessons[:1])):
+        with torch.inference_mode():
+            scores, expected = faster(batch)[0], thinker(batch)[0]
+        assert (scores - expected).abs().max() < 0.05 * expected.std()
+
+
+def test_the_encoders_are_judged_on_all_that_is_shown(
+    thinker: ThinkerNet, checkpoint: Path, pool: SpokenPool
+) -> None:
+    """One row of concepts for each sound, picture and video, in the order of their features."""
+    classroom = Classroom(open_checkpoint(checkpoint), pool)
+    video = Video(color="red", shape="star", direction="up", seed=1, question="Where does it go?")
+    parts: list[tuple[Part, ...]] = [
+        (video,),
+        (Picture(color="blue", shape="heart", count=2, seed=2), Sound(kind="beeps", what="3", seed=3)),
+    ]
+    conversations = [
+        Conversation(kind="video", topic="", messages=(Message(role="user", parts=shown),), reply="It is.")
+        for shown in parts
+    ]
+    batch = collate([classroom.prepare(each) for each in conversations])
+    names = [[CONCEPTS[index] for index in row.nonzero().flatten()] for row in batch.concepts]
+    assert names == [
+        ["speech Where does it go?"],
+        ["beeps 3"],
+        ["color blue", "shape heart", "count 2"],
+        ["color red", "shape star", "direction up"],
+    ]
+    with torch.inference_mode():
+        perceived = thinker.perceive(batch)
+    assert [len(features) > 0 for features in perceived] == [True] * 4
+
+
+def test_codes_that_are_never_said_share_their_score(talker: Any) -> None:
+    """The likelihoods are those of the whole head."""
+    end = talker.config.tts_codec_end_token_id
+    sayable = Sayable(talker.codec_head, 2048, end)
+    head = talker.codec_head.weight.detach().clone()
+    sayable.share_row(head)
+    hidden = torch.randn(3, head.shape[1])
+    said = torch.tensor([1, 2048, end])
+    whole = (hidden @ head.T).log_softmax(-1)
+    few = sayable.score(hidden).log_softmax(-1)
+    torch.testing.assert_close(few[:, sayable.find(said)], whole[:, said])
 
 
 def test_the_talker_is_trained_on_the_rows_that_it_is_served(

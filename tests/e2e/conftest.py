@@ -5,14 +5,15 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from openai import AsyncOpenAI
 
-from tests.e2e.served import EXAMPLES, Served, serve, write_variant
+from tests.e2e.served import Served, serve, write_variant
 from tests.e2e.triton_client import Triton, open_triton
 
 
 @pytest.fixture(scope="session")
 def colocated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """examples/demo.yaml: one Triton server with all three stages."""
-    with serve(EXAMPLES / "demo.yaml", tmp_path_factory.mktemp("colocated") / "run") as served:
+    """One Triton server with all three stages."""
+    folder = tmp_path_factory.mktemp("colocated")
+    with serve(write_variant(folder / "omni.yaml"), folder / "run") as served:
         yield served
 
 
@@ -20,7 +21,7 @@ def colocated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def disaggregated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """The same model, each stage in a server of its own."""
     folder = tmp_path_factory.mktemp("disaggregated")
-    file = write_variant("demo.yaml", folder / "omni.yaml", layout="Disaggregated")
+    file = write_variant(folder / "omni.yaml", layout="Disaggregated")
     with serve(file, folder / "run") as served:
         yield served
 

@@ -16,6 +16,7 @@ import yaml
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 STOP_S = 180
+_LONG_WINDED: dict[str, Any] = {"model": {"source": "demo://tiny", "dtype": "float32"}, "speech": {}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +52,12 @@ def serve(file: Path, run_folder: Path) -> Iterator[Served]:
     assert was_killed or process.returncode == 0, rest
 
 
-def write_variant(example: str, target: Path, **spec: Any) -> Path:
-    """An example with some fields of its spec changed; JSON is YAML too."""
-    document = yaml.safe_load((EXAMPLES / example).read_text())
-    document["spec"] |= spec
+def write_variant(target: Path, **spec: Any) -> Path:
+    """examples/demo.yaml with some fields of its spec changed, and a model whose every reply is long; JSON is
+    YAML too.
+    """
+    document = yaml.safe_load((EXAMPLES / "demo.yaml").read_text())
+    document["spec"] |= _LONG_WINDED | spec
     target.write_text(json.dumps(document))
     return target
 

@@ -24,7 +24,7 @@ def replicated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("replicated")
     stages = {stage.value: {"replicas": 2, "kvMemory": "64Mi"} for stage in Stage}
     del stages["code2wav"]["kvMemory"]
-    file = write_variant("demo.yaml", folder / "omni.yaml", layout="Disaggregated", stages=stages)
+    file = write_variant(folder / "omni.yaml", layout="Disaggregated", stages=stages)
     with serve(file, folder / "run") as served:
         yield served
 

@@ -39,7 +39,7 @@ def test_metrics_are_where_it_says(colocated: Served) -> None:
 @pytest.mark.timeout(900)  # three starts
 def test_it_heals_and_leaves_nothing_behind(tmp_path: Path) -> None:
     """Kill -9 of Triton: it serves again. Kill -9 of the launcher: all its processes end too."""
-    file = write_variant("demo.yaml", tmp_path / "omni.yaml")
+    file = write_variant(tmp_path / "omni.yaml")
     with serve(file, tmp_path / "run") as served:
         (triton,) = tritons(served.process.pid)
         regions = list_regions(triton)
@@ -72,7 +72,7 @@ def test_it_can_be_stopped_while_it_starts(tmp_path: Path) -> None:
 def test_a_stage_that_cannot_load_is_shown_with_its_log(tmp_path: Path) -> None:
     """Too little memory for one KV block: the launcher ends, and says why."""
     stages = {"thinker": {"kvMemory": "1"}}
-    file = write_variant("demo.yaml", tmp_path / "omni.yaml", stages=stages)
+    file = write_variant(tmp_path / "omni.yaml", stages=stages)
     command = [sys.executable, "-m", "tercet_cli.main", "up", str(file), "--log-dir", str(tmp_path / "run")]
     ended = subprocess.run(
         [*command, "--port", "0", "--metrics-port", "0"],

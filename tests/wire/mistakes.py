@@ -121,7 +121,7 @@ MODELS: Final = (
         title="unknown demo",
         spec=_model("demo://huge"),
         field="spec.model.source",
-        remedy="demo://tiny or demo://bench",
+        remedy="demo://tercet, demo://tiny or demo://bench",
     ),
     Mistake(
         title="cache of a claim",

@@ -23,7 +23,7 @@ NAME: Final = Form(
 SOURCE_SCHEME: Final = Form(
     pattern=r"(hf|modelscope|pvc|file|demo)://.*",
     says="model.source has no known scheme: write hf://owner/name, modelscope://owner/name, "
-    "pvc://claim/path, file:///path or demo://tiny",
+    "pvc://claim/path, file:///path or demo://tercet",
 )
 SOURCE_HUB: Final = Form(
     when=r"(hf|modelscope)://",
@@ -43,8 +43,8 @@ SOURCE_FILE: Final = Form(
 )
 SOURCE_DEMO: Final = Form(
     when=r"demo://",
-    pattern=r"demo://(tiny|bench)",
-    says="model.source names no demo model: write demo://tiny or demo://bench",
+    pattern=r"demo://(tercet|tiny|bench)",
+    says="model.source names no demo model: write demo://tercet, demo://tiny or demo://bench",
 )
 CACHE_SIZE: Final = Form(
     pattern=r"[1-9][0-9]*(Ki|Mi|Gi|Ti|k|M|G|T)?",

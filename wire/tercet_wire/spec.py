@@ -53,7 +53,7 @@ class ModelSpec(SpecPart):
     ] = Field(
         max_length=1024,
         description="Where the checkpoint is: hf://org/name, modelscope://org/name, pvc://claim/path, "
-        "file:///path (in a cluster, one that podTemplate mounts), or demo://tiny.",
+        "file:///path (in a cluster, one that podTemplate mounts), or demo://tercet.",
     )
     revision: str = Field(
         default="main", max_length=255, description="Branch, tag or commit of a hub source."
