@@ -54,7 +54,7 @@ demo-model: .venv/demo-installed ## Make the demo model again: a night on two co
 	$(BIN)/python -m demo $(DEMO)
 
 demo-eval: .venv/demo-installed ## What the demo model says, hears and sees, how well and how fast; against transformers
-	$(BIN)/python -m demo.evaluate
+	$(BIN)/python -m demo.evaluate $(DEMO_EVAL)
 
 .venv/demo-installed: .venv/installed requirements/demo.txt
 	@command -v espeak-ng >/dev/null || { echo "espeak-ng not found: install it (Debian: apt-get install espeak-ng)"; exit 1; }
