@@ -9,16 +9,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
 from tercet_engine.stage import ThinkerInput
 from tercet_wire.messages import ChatMessage, Speech, TextPart, Turn
 from tercet_wire.settings import WindowSettings
 
 from demo.conversations.conversing import SPEECH_PROMPT
-from demo.voice.listening import Model
+from demo.voice.listening import Model, measure_quiet_end
 from demo.voice.recognition import Errors, Recogniser, count_errors, split_words
-from demo.voice.spectra import SAMPLE_RATE_HZ
 from demo.voice.synthesis import Voice, Wave, synthesise
 
 WHOLE: Final = "whole, rk4, 10 points"
@@ -34,8 +31,6 @@ WINDOWS: Final = {
     "default windows, euler, 6 points": WindowSettings(solver="euler", points=6),
 }
 _AT_ONCE: Final = 16
-_QUIET: Final = 0.02
-"""Of the loudest sample: below it the speech has ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,12 +99,6 @@ def measure_ends(model: Model, lines: Sequence[Line], windows: str) -> Ends:
         quiet_s=tuple(measure_quiet_end(wave) for wave in waves),
         lengths=tuple(len(wave) / len(line.original) for wave, line in zip(waves, lines, strict=True)),
     )
-
-
-def measure_quiet_end(wave: NDArray[np.float32]) -> float:
-    """Seconds from the last sound to the end."""
-    loud = np.flatnonzero(np.abs(wave) > _QUIET * np.abs(wave).max())
-    return float(len(wave) - 1 - loud[-1]) / SAMPLE_RATE_HZ if len(loud) else len(wave) / SAMPLE_RATE_HZ
 
 
 def _ask(sentence: str, voice: Voice) -> Turn:

@@ -28,9 +28,13 @@ from tercet_wire.messages import StageFailure, Turn
 from tercet_wire.names import Stage
 from tercet_wire.settings import StageSettings, WindowSettings
 
+from demo.voice.spectra import SAMPLE_RATE_HZ
+
 Output = TypeVar("Output")
 
 _WAIT_S: Final = 300.0
+_QUIET: Final = 0.02
+"""Of the loudest sample: below it the speech has ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +96,12 @@ class Model:
         for output in rest:
             self._talker.feed(session, _hand_on(output))
         return _Talk(sink)
+
+
+def measure_quiet_end(wave: NDArray[np.float32]) -> float:
+    """Seconds from the last sound to the end."""
+    loud = np.flatnonzero(np.abs(wave) > _QUIET * np.abs(wave).max())
+    return float(len(wave) - 1 - loud[-1]) / SAMPLE_RATE_HZ if len(loud) else len(wave) / SAMPLE_RATE_HZ
 
 
 @dataclass(frozen=True, slots=True)

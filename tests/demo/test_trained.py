@@ -21,8 +21,7 @@ from demo.conversations.scenes import Picture, Sound, Video
 from demo.media.pictures import draw_picture
 from demo.media.sounds import SpokenPool, sound_out
 from demo.media.videos import FPS, draw_video
-from demo.voice.evaluation import measure_quiet_end
-from demo.voice.listening import Model
+from demo.voice.listening import Model, measure_quiet_end
 from tests.engine import reference as oracle
 from tests.engine.conversing import SpokenThought, converse
 from tests.engine.reference import Case, Content, Reference
