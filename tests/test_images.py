@@ -20,6 +20,13 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 STAGES = dict(re.findall(r"^FROM \S+ AS (\S+)\n((?:(?!FROM ).*\n)*)", DOCKERFILE, re.MULTILINE))
 IMAGES = ("operator", "gateway", "engine-cpu", "engine")
 ENGINES = ("engine-cpu", "engine")
+PRODUCTS = {
+    "operator": {"control-product"},
+    "gateway": {"control-product"},
+    "engine-cpu": {"product"},
+    "engine": {"engine-product"},
+}
+"""The stages with Tercet itself; those of the control plane leave out the demo's weights."""
 
 
 @pytest.mark.parametrize("image", IMAGES)
@@ -33,8 +40,15 @@ def test_an_image_gets_packages_from_its_own_build_stage_and_tercet_last(image: 
     """What changes often moves the least."""
     copies = re.findall(r"^COPY --from=(\S+) (\S+)", STAGES[image], re.MULTILINE)
     assert copies[-2:-1] == [(f"{image}-packages", "/opt/tercet/venv")]
-    assert copies[-1][0] in {"product", "engine-product"}
+    assert copies[-1][0] in PRODUCTS[image]
     assert f"requirements/{image}.txt" in STAGES[f"{image}-packages"]
+
+
+def test_the_control_plane_carries_no_weights() -> None:
+    """A gateway image has 150 MB to stay below, and computes nothing."""
+    assert "rm -r" in STAGES["control-product"]
+    assert STAGES["control-product"].rstrip().endswith("tercet_engine/demo/tercet")
+    assert (ROOT / "engine/tercet_engine/demo/tercet").is_dir()
 
 
 @pytest.mark.parametrize("image", ENGINES)
