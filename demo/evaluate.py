@@ -28,6 +28,7 @@ from demo.media.sounds import SpokenPool, make_spoken_pool
 from demo.reference import Reference
 from demo.serving import measure_pace
 from demo.voice.evaluation import (
+    DEFAULT,
     WHOLE,
     WINDOWS,
     Line,
@@ -105,7 +106,7 @@ def _listen(
     spoken: dict[str, list[Line]] = {}
     for voice in VOICES:
         lines = spoken[voice.name] = speak_lines(model, sentences, voice)
-        ends = measure_ends(model, lines, "default windows, rk4, 10 points")
+        ends = measure_ends(model, lines, DEFAULT)
         heard[voice.name] = {
             "word errors": {
                 "espeak-ng itself": asdict(hear_originals(recogniser, lines)),

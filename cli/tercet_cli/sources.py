@@ -7,7 +7,7 @@ Called by `tercet fetch`, `tercet up` and the pods' fetch container. Knows neith
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from tercet_cli.errors import SourceError
 from tercet_cli.fetch_lock import Say, hold_fetch_lock
@@ -97,7 +97,7 @@ def _local_folder(source: str, rest: str) -> Path:
 def _demo(source: str, name: str, cache_root: Path, say: Say) -> Path:
     from tercet_engine.demo import DemoName, ensure_demo  # noqa: PLC0415  # imports torch
 
-    known: dict[str, DemoName] = {"tercet": "tercet", "tiny": "tiny", "bench": "bench"}
+    known: dict[str, DemoName] = {demo: demo for demo in get_args(DemoName)}
     if name not in known:
         raise SourceError(
             f"{source}: no such demo: use one of {', '.join(f'demo://{demo}' for demo in known)}"

@@ -19,9 +19,10 @@ from demo.voice.recognition import Errors, Recogniser, count_errors, split_words
 from demo.voice.synthesis import Voice, Wave, synthesise
 
 WHOLE: Final = "whole, rk4, 10 points"
+DEFAULT: Final = "default windows, rk4, 10 points"
 WINDOWS: Final = {
     WHOLE: WindowSettings(mode="whole"),
-    "default windows, rk4, 10 points": WindowSettings(),
+    DEFAULT: WindowSettings(),
     "first window of 4 codes": WindowSettings(first_codes=4),
     "default windows, rk4, 6 points": WindowSettings(points=6),
     "default windows, midpoint, 10 points": WindowSettings(solver="midpoint"),

@@ -122,7 +122,7 @@ class _Dictation:
             hidden = net.model(inputs_embeds=inputs, position_ids=rows.positions, use_cache=False)[0]
             wanted = rows.targets >= 0
             logits = self.sayable.score(hidden[wanted])
-        return logits.float(), self.sayable.find(rows.targets[wanted])
+        return logits, self.sayable.find(rows.targets[wanted])
 
     def _blur(self, codes: Tensor) -> Tensor:
         """Exchange some codes for others, half of them for ones that sound alike."""

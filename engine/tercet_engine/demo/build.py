@@ -17,7 +17,7 @@ from tercet_engine.demo.sizes import SIZES, RandomDemo
 from tercet_engine.demo.vocabulary import SPEAKERS, TOKENS
 from tercet_engine.demo.weights import build_model, build_speakers
 
-DemoName = Literal["tercet"] | RandomDemo
+DemoName = Literal["tercet", "tiny", "bench"]
 
 FORMAT: Final = 3
 """Raise it whenever the files change, so that no cache serves the old ones."""
