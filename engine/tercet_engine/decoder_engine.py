@@ -19,6 +19,7 @@ from tercet_engine.decoder.shape import DecoderShape
 from tercet_engine.spread import spread
 from tercet_engine.stage import StageEngine
 from tercet_engine.step_loop import StepLoop
+from tercet_engine.threads import use_threads
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
@@ -33,7 +34,7 @@ def build_engine(
 ) -> StageEngine[Input, Output]:
     # On a thread that ends here: OpenMP keeps a team of workers for each thread that ever used it, and once
     # there are more than cores, all let go of the processor between two products. That halves a step's speed.
-    threads = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(settings.threads,))
+    threads = ThreadPoolExecutor(1, initializer=use_threads, initargs=(settings.threads,))
     with threads as loader:
         build = partial(_build_loop, settings, shape, build_stage)
         return spread(list(loader.map(build, settings.devices)))

@@ -30,6 +30,7 @@ from tercet_engine.decoder.scheduler import Limits, Scheduler, Share, Ticket
 from tercet_engine.decoder.uploads import Download, upload
 from tercet_engine.device import DeviceLost, ending_if_lost
 from tercet_engine.stage import Sink, StageError
+from tercet_engine.threads import use_threads
 
 _log = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ class StepLoop(Generic[Input, Output]):
     # --- the loop ----------------------------------------------------------------------------
 
     def _run(self) -> None:
-        torch.set_num_threads(self._settings.threads)  # OpenMP keeps this per thread
+        use_threads(self._settings.threads)
         if self._cache.memory.device.type == "cuda":
             torch.cuda.set_device(self._cache.memory.device)  # kernels that are not torch's own go there
         reason = _INTERNAL

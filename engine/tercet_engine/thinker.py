@@ -28,6 +28,7 @@ from tercet_engine.prompts import Prompter
 from tercet_engine.reply_text import TokenBytes
 from tercet_engine.stage import StageEngine, StageError, ThinkerInput, ThinkerOutput
 from tercet_engine.thinker_reply import ThinkerFacts, ThinkerReply
+from tercet_engine.threads import use_threads
 
 _MOST_TOKENS: Final = 1024
 """Of a reply, where neither the request nor the checkpoint says."""
@@ -69,7 +70,7 @@ class ThinkerStage:
         self._threads = ThreadPoolExecutor(
             _PROMPT_THREADS,
             thread_name_prefix="thinker-prompts",
-            initializer=torch.set_num_threads,
+            initializer=use_threads,
             initargs=(1,),  # workers of their own would cost the step loop's theirs (see `build_engine`)
         )
 

@@ -28,6 +28,7 @@ from tercet_engine.code2wav.turn import SpeechTurn
 from tercet_engine.device import ending_if_lost
 from tercet_engine.spread import spread
 from tercet_engine.stage import Code2WavInput, Code2WavOutput, Sink, StageEngine, StageError
+from tercet_engine.threads import use_threads
 
 CPU_LIMITS: Final = BatchLimits(in_time=2, late=8)
 """Two cores make 1.0 s of sound a second in steps of two single blocks, 1.6 s in steps of eight."""
@@ -42,7 +43,7 @@ _log = logging.getLogger(__name__)
 
 
 def load_code2wav(settings: StageSettings) -> StageEngine[Code2WavInput, Code2WavOutput]:
-    torch.set_num_threads(settings.threads)
+    use_threads(settings.threads)
     checkpoint = open_checkpoint(settings.checkpoint)
     stages = [
         Code2Wav(load_model(checkpoint, settings, torch.device(name)), settings) for name in settings.devices
@@ -102,7 +103,7 @@ class Code2Wav:
     # --- the loop ------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        torch.set_num_threads(self._settings.threads)  # OpenMP counts per thread
+        use_threads(self._settings.threads)
         try:
             while not self._stopping:
                 self._read_inbox()
