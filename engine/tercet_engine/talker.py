@@ -76,7 +76,7 @@ def _build_stage(
     weights = load("talker.model.")
     head = load("talker.codec_head.")["weight"]
     tables = _build_tables(checkpoint, load("talker.thinker_to_talker_proj."), weights["embed_tokens.weight"])
-    decoder = Decoder(checkpoint.config.talker_config, weights, head)
+    decoder = Decoder(checkpoint.config.talker_config, weights, head, settings.quantization)
     return TalkerStage(decoder, tables, context=context, window=settings.window)
 
 

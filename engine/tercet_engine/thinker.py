@@ -165,7 +165,7 @@ def _build_stage(
         no_states=torch.empty(0, len(projection["weight"]) if projection else 0, dtype=dtype),
     )
     return ThinkerStage(
-        Decoder(checkpoint.config.thinker_config.text_config, weights, head),
+        Decoder(checkpoint.config.thinker_config.text_config, weights, head, settings.quantization),
         embeddings,
         prompter,
         facts,

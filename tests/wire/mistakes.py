@@ -262,6 +262,24 @@ DEVICES: Final = (
         remedy="name each once",
     ),
     Mistake(
+        title="int8 on a named GPU",
+        field="quantization",
+        spec=_stage(quantization="int8", devices=["cuda:0"], **_limits(gpu=1)),
+        remedy="remove it, or this stage's GPUs",
+    ),
+    Mistake(
+        title="int8 with a GPU",
+        field="quantization",
+        spec=_stage("talker", quantization="int8", **_limits(gpu=1)),
+        remedy="remove it, or this stage's GPUs",
+    ),
+    Mistake(
+        title="int8 in code2wav",
+        field="quantization",
+        spec=_stage("code2wav", quantization="int8"),
+        remedy="remove it from stages.code2wav",
+    ),
+    Mistake(
         title="cpu and cuda",
         spec=_stage(devices=["cpu", "cuda:0"], **_limits(gpu=1)),
         field="spec.stages.thinker",

@@ -33,6 +33,7 @@ def test_each_mistake_is_named_with_its_remedy(mistake: Mistake) -> None:
                 "thinker": {"devices": ["cuda:1", "cuda:0"], "resources": {"limits": {"nvidia.com/gpu": "2"}}}
             }
         },
+        {"stages": {"thinker": {"quantization": "int8", "devices": ["cpu"]}}},
         {
             "stages": {
                 "talker": {"resources": {"limits": {"cpu": "1.5", "memory": "2Gi", "nvidia.com/gpu": 1}}}

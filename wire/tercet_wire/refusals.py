@@ -148,6 +148,17 @@ STAGE: Final[tuple[Rule["StageSpec"], ...]] = (
         field="devices",
         holds=lambda stage: "cpu" not in stage.devices or set(stage.devices) == {"cpu"},
     ),
+    Rule(
+        cel="!has(self.quantization) || self.quantization == 'none' || "
+        "((!has(self.devices) || self.devices.all(device, device == 'cpu')) && "
+        f"!(has(self.resources) && has(self.resources.limits) && {_GPU} in self.resources.limits))",
+        says="quantization int8 is for stages on the CPU: remove it, or this stage's GPUs",
+        field="quantization",
+        holds=lambda stage: (
+            stage.quantization == "none"
+            or (set(stage.devices) <= {"cpu"} and GPU_RESOURCE not in stage.resources.limits)
+        ),
+    ),
 )
 
 SPEECH: Final[tuple[Rule["SpeechSpec"], ...]] = (
@@ -264,6 +275,13 @@ _REPLICAS: Final = " && ".join(
     for stage in (Stage.TALKER, Stage.CODE2WAV)
 )
 OMNI: Final[tuple[Rule["OmniSpec"], ...]] = (
+    Rule(
+        cel="self.stages.code2wav.quantization == 'none'",
+        says="quantization is for thinker and talker: remove it from stages.code2wav, whose solver needs "
+        "full precision",
+        field="stages.code2wav.quantization",
+        holds=lambda spec: spec.stages.code2wav.quantization == "none",
+    ),
     Rule(
         cel="self.layout == oldSelf.layout",
         says="layout cannot change, since a server of one layout cannot stand in for the other's: delete the "

@@ -8,6 +8,7 @@ from tercet_wire.names import Stage
 
 Solver = Literal["rk4", "midpoint", "euler"]
 Dtype = Literal["float32", "bfloat16", "float16"]
+Quantization = Literal["none", "int8"]
 
 
 class WindowSettings(BaseModel):
@@ -45,6 +46,8 @@ class StageSettings(BaseModel):
     stage: Stage
     checkpoint: str
     dtype: Dtype = "float32"
+    quantization: Quantization = "none"
+    """`int8`: the decoder's products in 8 bits, on a CPU."""
     devices: tuple[str, ...] = ("cpu",)
     threads: int = Field(default=1, ge=1)
     """CPU threads of this process: its share of the cores, never all of them."""

@@ -12,7 +12,7 @@ from tercet_wire import refusals
 from tercet_wire.names import Stage
 from tercet_wire.pod_template import PodTemplateDict
 from tercet_wire.rules import Rule, Ruled
-from tercet_wire.settings import Dtype, Solver, WindowSettings
+from tercet_wire.settings import Dtype, Quantization, Solver, WindowSettings
 
 
 class SpecPart(Ruled):
@@ -100,9 +100,21 @@ class StageSpec(SpecPart):
         ge=1,
         description="CPU threads. Empty: 1 in a pod; with tercet up a third of the machine's cores.",
     )
+    quantization: Quantization = Field(
+        default="none",
+        description="int8: thinker or talker multiply in 8 bits, which a CPU does in a third of the time "
+        "or less, with small changes to what is said.",
+    )
     max_turns: int = Field(default=32, ge=1, description="Turns stepped at once; more wait.")
     queue_turns: int = Field(default=128, ge=0, description="Turns that may wait; more are refused.")
     queue_seconds: float = Field(default=30.0, gt=0, description="Longest wait before a refusal.")
+    max_load: float = Field(
+        default=0.9,
+        gt=0,
+        le=4,
+        description="Code2wav only: the share of its time that admitted turns may need, so that no listener "
+        "waits; others wait for a place, at most queueSeconds.",
+    )
     kv_memory: Annotated[str, refusals.KV_MEMORY] = Field(
         default="512Mi", max_length=32, description="Memory for keys and values, such as 16Gi."
     )

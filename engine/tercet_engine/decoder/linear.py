@@ -9,7 +9,10 @@ so they stand behind this one function, and where they are missing the plain lay
 from collections.abc import Callable
 
 import torch
+from tercet_wire.settings import Quantization
 from torch.nn import functional
+
+from tercet_engine.decoder.int8 import build_int8_linear
 
 Linear = Callable[[torch.Tensor], torch.Tensor]
 
@@ -17,8 +20,12 @@ _PACKED_FOR_ROWS = 32
 """Batch size the layout is chosen for; it serves smaller and larger ones nearly as well."""
 
 
-def build_linear(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Linear:
+def build_linear(
+    weight: torch.Tensor, bias: torch.Tensor | None = None, quantization: Quantization = "none"
+) -> Linear:
     """`x -> x @ weight.T + bias`; keeps no reference to `weight` when it could be packed."""
+    if quantization == "int8":
+        return build_int8_linear(weight, bias)
     weight = weight.detach().contiguous()
     if not can_pack(weight):
         return lambda x: functional.linear(x, weight, bias)

@@ -8,9 +8,11 @@ steps of single rows as CUDA graphs once `capture` was called; not measured.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import torch
+from tercet_wire.settings import Quantization
 from torch.nn import functional
 
 from tercet_engine.decoder import paged
@@ -39,11 +41,17 @@ class Decoder:
     The layers' are taken out of it one by one, so that only one layer is ever held both apart and fused.
     """
 
-    def __init__(self, config: Any, weights: dict[str, torch.Tensor], head: torch.Tensor) -> None:
+    def __init__(
+        self,
+        config: Any,
+        weights: dict[str, torch.Tensor],
+        head: torch.Tensor,
+        quantization: Quantization = "none",
+    ) -> None:
         self.shape = read_shape(config)
-        self._layers = [_build_layer(weights, i) for i in range(self.shape.layers)]
+        self._layers = [_build_layer(weights, i, quantization) for i in range(self.shape.layers)]
         self._norm = weights["norm.weight"]
-        self._head = build_linear(head)
+        self._head = build_linear(head, quantization=quantization)
         self._rotary = _Rotary(config, head.device)
         self._graphs: DecodeGraphs | None = None
 
@@ -177,7 +185,9 @@ def _rotate(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> None:
     heads.mul_(cos).addcmul_(swapped, sin)
 
 
-def _build_layer(weights: dict[str, torch.Tensor], index: int) -> _Layer:
+def _build_layer(weights: dict[str, torch.Tensor], index: int, quantization: Quantization) -> _Layer:
+    build = partial(build_linear, quantization=quantization)
+
     def taken(name: str) -> torch.Tensor:
         return weights.pop(f"layers.{index}.{name}")
 
@@ -186,10 +196,10 @@ def _build_layer(weights: dict[str, torch.Tensor], index: int) -> _Layer:
 
     attention = [f"self_attn.{name}" for name in "qkv"]
     return _Layer(
-        qkv=build_linear(stacked("weight", attention), stacked("bias", attention)),
-        out=build_linear(stacked("weight", ["self_attn.o"])),
-        gate_up=build_linear(stacked("weight", ["mlp.gate", "mlp.up"])),
-        down=build_linear(stacked("weight", ["mlp.down"])),
+        qkv=build(stacked("weight", attention), stacked("bias", attention)),
+        out=build(stacked("weight", ["self_attn.o"])),
+        gate_up=build(stacked("weight", ["mlp.gate", "mlp.up"])),
+        down=build(stacked("weight", ["mlp.down"])),
         norm_in=taken("input_layernorm.weight"),
         norm_mlp=taken("post_attention_layernorm.weight"),
     )

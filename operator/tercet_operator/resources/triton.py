@@ -144,11 +144,13 @@ def _build_stage(deployment: OmniDeployment, stage: Stage, checkpoint: str, core
         checkpoint=checkpoint,
         # The spec's choice is for thinker and talker; code2wav's noise and solver need full precision.
         dtype="float32" if stage is Stage.CODE2WAV else deployment.spec.model.dtype,
+        quantization=spec.quantization,
         devices=spec.devices or tuple(f"cuda:{gpu}" for gpu in range(_count_gpus(spec))) or ("cpu",),
         threads=spec.threads or max(1, cores // len(Stage)),
         max_turns=spec.max_turns,
         queue_turns=spec.queue_turns,
         queue_s=spec.queue_seconds,
+        max_load=spec.max_load,
         kv_bytes=parse_bytes(spec.kv_memory),
         block_tokens=spec.block_tokens,
         chunk_tokens=spec.chunk_tokens,
