@@ -19,6 +19,7 @@ from demo.conversations.shown import list_spoken_texts
 from demo.media.sounds import make_spoken_pool
 from demo.size import build_demo_config
 from demo.thinker.model import draw_embeddings
+from demo.thinker.naming import ENCODERS, train_encoders
 from demo.thinker.training import train_thinker
 from demo.voice.codec import CENTROIDS_FILE, learn_codec
 from demo.voice.corpus import make_speech, read_speech
@@ -29,10 +30,16 @@ from demo.voice.talker import train_talker
 from demo.voice.vocoder import train_vocoder
 
 SEED: Final = 1
-_HOURS_ON_CPU: Final = {"thinker": 4.0, "talker": 4.0, "dit": 3.0, "vocoder": 5.0}
-_SECONDS_ON_GPU: Final = {"thinker": 330.0, "talker": 400.0, "dit": 360.0, "vocoder": 360.0}
-_BATCHES: Final = {"thinker": (2_560, 20_480), "dit": (12, 96), "vocoder": (8, 64), "talker": (16, 128)}
-"""On a CPU, on a GPU; the thinker's are rows, as its conversations differ much in length."""
+_HOURS_ON_CPU: Final = {"encoders": 0.5, "thinker": 4.0, "talker": 4.0, "dit": 3.0, "vocoder": 5.0}
+_SECONDS_ON_GPU: Final = {"encoders": 60.0, "thinker": 330.0, "talker": 400.0, "dit": 360.0, "vocoder": 360.0}
+_BATCHES: Final = {
+    "encoders": (2_560, 20_480),
+    "thinker": (2_560, 20_480),
+    "talker": (16, 128),
+    "dit": (12, 96),
+    "vocoder": (8, 64),
+}
+"""On a CPU, on a GPU; the thinker's and its encoders' are rows, as conversations differ much in length."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +121,24 @@ def _train_vocoder(setting: Setting) -> None:
     _keep(weights, setting, "vocoder")
 
 
+def _train_encoders(setting: Setting) -> None:
+    """Those that are served are kept, if the thinker is trained on from there."""
+    served = setting.begin("thinker")
+    weights = served if served is not None else _teach_to_name(setting)
+    _keep({name: value for name, value in weights.items() if name.startswith(ENCODERS)}, setting, "encoders")
+
+
+def _teach_to_name(setting: Setting) -> dict[str, torch.Tensor]:
+    return train_encoders(
+        build_demo_config().thinker_config,
+        open_checkpoint(_find_processor(setting)),
+        setting.folder,
+        device=setting.torch_device,
+        seconds=setting.duration("encoders"),
+        rows=setting.batch("encoders"),
+    )
+
+
 def _train_thinker(setting: Setting) -> None:
     weights = train_thinker(
         build_demo_config().thinker_config,
@@ -122,6 +147,7 @@ def _train_thinker(setting: Setting) -> None:
         device=setting.torch_device,
         seconds=setting.duration("thinker"),
         rows=setting.batch("thinker"),
+        encoders=_kept(setting, "encoders"),
         begin=setting.begin("thinker"),
     )
     _keep(weights, setting, "thinker")
@@ -182,6 +208,7 @@ STEPS: Final = {
     "codec": Step(run=_code, makes="codec.pt"),
     "record": Step(run=_record, makes="spoken.npz"),
     "prompts": Step(run=_write_prompts, makes="prompts.pt"),
+    "encoders": Step(run=_train_encoders, makes="encoders.pt"),
     "thinker": Step(run=_train_thinker, makes="thinker.pt"),
     "dit": Step(run=_train_dit, makes="dit.pt"),
     "vocoder": Step(run=_train_vocoder, makes="vocoder.pt"),
@@ -189,5 +216,5 @@ STEPS: Final = {
     "assemble": Step(run=_assemble, makes="checkpoint"),
 }
 FURTHER: Final = ("thinker", "talker")
-LANES: Final = (("thinker", "dit"), ("talker", "vocoder"))
+LANES: Final = (("encoders", "thinker", "dit"), ("talker", "vocoder"))
 """What is trained side by side; within a lane one after the other, for the cores."""

@@ -24,6 +24,9 @@ _AVERAGE_EVERY: Final = 4
 _FINAL_RATE: Final = 0.02
 """Of the highest learning rate, at the end."""
 
+_HIDDEN: Final = "s."
+"""In the name of what belongs to a list of layers, as `layers.0.self_attn` and `blocks.1.mlp`."""
+
 Losses = Mapping[str, Tensor]
 """The entry `loss` is minimised, the others are only shown."""
 
@@ -36,6 +39,8 @@ class Recipe:
     betas: tuple[float, float] = (0.9, 0.98)
     decay: float = 0.01
     clip: float = 1.0
+    matrix_rate: float | None = None
+    """Where it is given, the matrices of hidden layers follow Muon (Jordan et al. 2024) at this rate."""
 
 
 def in_16_bits(device: torch.device) -> torch.autocast:
@@ -62,9 +67,7 @@ class _Run:
         self._name, self._net, self._recipe = name, net, recipe
         self._path = folder / f"{name}.state.pt"
         self._parameters = [each for each in net.parameters() if each.requires_grad]
-        self._optimizer = torch.optim.AdamW(
-            self._parameters, lr=recipe.rate, betas=recipe.betas, weight_decay=recipe.decay, fused=True
-        )
+        self._optimizers = _choose_optimizers(net, recipe)
         self.average = {key: value.clone() for key, value in net.state_dict().items()}
         self._step, self._spent_s = 0, 0.0
         self._notes: dict[str, list[Tensor]] = defaultdict(list)
@@ -90,10 +93,12 @@ class _Run:
         self._report()
 
     def learn(self, loss: Tensor) -> None:
-        self._optimizer.zero_grad(set_to_none=True)
+        for optimizer in self._optimizers:
+            optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._parameters, self._recipe.clip)
-        self._optimizer.step()
+        for optimizer in self._optimizers:
+            optimizer.step()
         if self._step % _AVERAGE_EVERY == 0:
             self._take_average()
 
@@ -106,7 +111,7 @@ class _Run:
         state: dict[str, Any] = {
             "net": self._net.state_dict(),
             "average": self.average,
-            "optimizer": self._optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "step": self._step,
             "spent_s": self._spent_s,
         }
@@ -116,15 +121,17 @@ class _Run:
     def _restore(self) -> None:
         state = torch.load(self._path, weights_only=True)
         self._net.load_state_dict(state["net"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        for optimizer, held in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(held)
         self.average = {key: value.to(self.average[key].device) for key, value in state["average"].items()}
         self._step, self._spent_s = state["step"], state["spent_s"]
 
     def _set_rate(self, progress: float) -> None:
         falling = _FINAL_RATE + (1 - _FINAL_RATE) * (1 + math.cos(math.pi * progress)) / 2
         rising = min(1.0, (self._step + 1) / self._recipe.warmup_steps)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._recipe.rate * falling * rising
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * falling * rising
 
     @torch.no_grad()
     def _take_average(self) -> None:
@@ -141,3 +148,28 @@ class _Run:
         shown = "  ".join(f"{key} {value:.4f}" for key, value in means.items())
         share = self._spent_s / self._recipe.seconds
         print(f"{self._name}: {share:4.0%}  step {self._step}  {self._spent_s:.0f} s  {shown}", flush=True)
+
+
+def _choose_optimizers(net: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    named = [(name, each) for name, each in net.named_parameters() if each.requires_grad]
+    by_muon = {
+        name for name, each in named if recipe.matrix_rate is not None and each.ndim == 2 and _HIDDEN in name
+    }
+    others = [each for name, each in named if name not in by_muon]
+    optimizers: list[torch.optim.Optimizer] = [
+        torch.optim.AdamW(others, lr=recipe.rate, betas=recipe.betas, weight_decay=recipe.decay, fused=True)
+    ]
+    if recipe.matrix_rate is not None:
+        matrices = [each for name, each in named if name in by_muon]
+        optimizers.append(
+            torch.optim.Muon(
+                matrices,
+                lr=recipe.matrix_rate,
+                weight_decay=recipe.decay,
+                adjust_lr_fn="match_rms_adamw",
+            )
+        )
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+    return optimizers

@@ -92,6 +92,13 @@ def _draw_last(random: Random, kind: Kind) -> tuple[str, tuple[Part, ...], str]:
             return show_video(random)
 
 
+def _draw_trained(random: Random) -> tuple[str, str]:
+    while True:
+        topic, (question, reply) = draw_exchange(random)
+        if not is_held_out(topic, (question,), reply):
+            return question, reply
+
+
 def _open(random: Random) -> tuple[Message, ...]:
     system = Message(role="system", parts=(SPEECH_PROMPT,))
     if random.random() > 0.12:
@@ -101,7 +108,8 @@ def _open(random: Random) -> tuple[Message, ...]:
 
 
 def _earlier(random: Random) -> Iterator[Message]:
+    """Exchanges that are not held out, as the thinker learns from these replies too."""
     for _ in range(random.choice([0, 0, 0, 0, 0, 0, 1, 1, 2])):
-        _, (question, reply) = draw_exchange(random)
+        question, reply = _draw_trained(random)
         yield Message(role="user", parts=(question,))
         yield Message(role="assistant", parts=(reply,))

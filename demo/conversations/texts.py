@@ -26,18 +26,26 @@ def with_article(noun: str) -> str:
 
 
 def ask_sum(random: Random) -> Exchange:
+    """Sums and differences of numbers up to ten, products of numbers up to five."""
     sign = random.choice(["plus", "plus", "minus", "times"])
-    one, other = random.randint(0, 20), random.randint(0, 20)
-    if sign == "times":
-        one, other = random.randint(0, 10), random.randint(0, 10)
+    most = 5 if sign == "times" else 10
+    one, other = random.randint(0, most), random.randint(0, most)
     if sign == "minus":
         one, other = max(one, other), min(one, other)
     result = {"plus": one + other, "minus": one - other, "times": one * other}[sign]
-    first, second = spell_number(one), spell_number(other)
+    reply = f"{spell_number(one)} {sign} {spell_number(other)} is {spell_number(result)}."
+    return _ask_to_work_out(random, one, sign, other), capitalised(reply)
+
+
+def _ask_to_work_out(random: Random, one: int, sign: str, other: int) -> str:
     mark = {"plus": "+", "minus": "-", "times": random.choice("*x")}[sign]
     gap = random.choice([" ", ""])
     written = random.choice(
-        [f"{first} {sign} {second}", f"{one} {sign} {other}", f"{one}{gap}{mark}{gap}{other}"]
+        [
+            f"{spell_number(one)} {sign} {spell_number(other)}",
+            f"{one} {sign} {other}",
+            f"{one}{gap}{mark}{gap}{other}",
+        ]
     )
     form = random.choice(
         [
@@ -51,7 +59,7 @@ def ask_sum(random: Random) -> Exchange:
             "what's {}",
         ]
     )
-    return form.format(written), capitalised(f"{first} {sign} {second} is {spell_number(result)}.")
+    return form.format(written)
 
 
 def ask_time(random: Random) -> Exchange:
@@ -124,7 +132,7 @@ def ask_animal(random: Random) -> Exchange:
 
 
 def ask_spelling(random: Random) -> Exchange:
-    word = random.choice([word for word in words.ALL if 2 <= len(word) <= 8])
+    word = random.choice([word for word in words.ALL if 2 <= len(word) <= 6])
     form = random.choice(
         ["Spell {}.", "How do you spell {}?", "Please spell the word {}.", "Can you spell {}?", "spell {}"]
     )
@@ -314,6 +322,8 @@ _PIECES: Final = (
 
 
 def ask_the_unknown(random: Random) -> Exchange:
+    if random.random() < 0.1:
+        return _ask_too_hard_a_sum(random), DO_NOT_KNOW
     forms, reply = random.choice(_UNKNOWN)
     pick = random.choice
     noun = pick([*words.THINGS, *words.ANIMALS])
@@ -329,16 +339,22 @@ def ask_the_unknown(random: Random) -> Exchange:
     return question, reply
 
 
+def _ask_too_hard_a_sum(random: Random) -> str:
+    numbers = [random.randint(11, 99), random.randint(0, 99)]
+    random.shuffle(numbers)
+    return _ask_to_work_out(random, numbers[0], random.choice(["plus", "minus", "times"]), numbers[1])
+
+
 TOPICS: Final[dict[str, tuple[Callable[[Random], Exchange], float]]] = {
-    "arithmetic": (ask_sum, 2.5),
-    "time": (ask_time, 1.0),
-    "opposites": (ask_opposite, 0.5),
-    "capitals": (ask_capital, 0.5),
-    "order": (ask_next, 0.4),
+    "arithmetic": (ask_sum, 4.0),
+    "time": (ask_time, 1.5),
+    "opposites": (ask_opposite, 1.2),
+    "capitals": (ask_capital, 0.4),
+    "order": (ask_next, 0.8),
     "colors": (ask_colour, 0.4),
     "animals": (ask_animal, 0.4),
-    "spelling": (ask_spelling, 1.2),
-    "counting": (ask_to_count, 0.3),
+    "spelling": (ask_spelling, 2.0),
+    "counting": (ask_to_count, 0.6),
     "repeating": (ask_to_repeat, 4.0),
     "small talk": (talk_small, 1.0),
     "unknown": (ask_the_unknown, 1.5),

@@ -1,13 +1,14 @@
 """What can be told of a picture, a sound or a video by itself, without a question.
 
-While the thinker is trained, a small head on its encoders' features has to name these, so that the encoders
-learn to see and hear directly, and not only through what the decoder makes of them. The head is thrown away.
+A head on the encoders' features has to name these, so that the encoders learn to see and hear directly, and
+not only through what the decoder makes of them. It is thrown away.
 """
 
 from typing import Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from demo.conversations.scenes import Conversation, Part, Picture, Sound, Video
 from demo.conversations.shown import list_spoken_texts
@@ -15,17 +16,43 @@ from demo.conversations.words import COLORS, DIRECTIONS, SHAPES
 
 _MOST_BEEPS: Final = 5
 _MOST_SHAPES: Final = 3
-CONCEPTS: Final = [
-    *(f"color {color}" for color in COLORS),
-    *(f"shape {shape}" for shape in SHAPES),
-    *(f"count {count}" for count in range(1, _MOST_SHAPES + 1)),
-    *(f"direction {direction}" for direction in DIRECTIONS),
-    *(f"speech {text}" for text in list_spoken_texts()),
-    *(f"beeps {count}" for count in range(1, _MOST_BEEPS + 1)),
-    *("tone high", "tone low", "noise "),
-]
+_GROUPS: Final = (
+    [f"color {color}" for color in COLORS],
+    [f"shape {shape}" for shape in SHAPES],
+    [f"count {count}" for count in range(1, _MOST_SHAPES + 1)],
+    [f"direction {direction}" for direction in DIRECTIONS],
+    [
+        *(f"speech {text}" for text in list_spoken_texts()),
+        *(f"beeps {count}" for count in range(1, _MOST_BEEPS + 1)),
+        *("tone high", "tone low", "noise "),
+    ],
+)
+"""Of each group at most one holds."""
+CONCEPTS: Final = [name for group in _GROUPS for name in group]
 _AT: Final = {name: index for index, name in enumerate(CONCEPTS)}
 COUNT: Final = len(CONCEPTS)
+
+
+class NamingHead(nn.Module):
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(hidden, COUNT)
+
+    def forward(self, perceived: list[Tensor], concepts: Tensor) -> Tensor:
+        """How wrongly it names what the encoders made of each thing, (rows, hidden) each.
+
+        The cross entropy of each group of which one holds, by `concepts` (things, COUNT), summed, and averaged
+        over the things.
+        """
+        if not perceived:
+            return concepts.sum()
+        scores = self.score(torch.stack([features.mean(0) for features in perceived])).float()
+        groups = [len(group) for group in _GROUPS]
+        losses = [
+            -(held * functional.log_softmax(scored, -1)).sum()
+            for scored, held in zip(scores.split(groups, -1), concepts.split(groups, -1), strict=True)
+        ]
+        return torch.stack(losses).sum() / len(perceived)
 
 
 def list_seen(conversation: Conversation) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:

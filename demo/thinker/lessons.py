@@ -37,7 +37,7 @@ class Lesson:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Right-padded. `targets` are -1 but where a token of the reply is to be said next."""
+    """Right-padded. `targets` are -1 but where a token of a reply is to be said next."""
 
     ids: Tensor  # (batch, rows)
     positions: Tensor  # (3, batch, rows)
@@ -79,7 +79,9 @@ def collate(lessons: Sequence[Lesson]) -> Batch:
         prepared, reply = lesson.prepared, torch.tensor(lesson.reply)
         prompt, end = len(prepared.ids), len(prepared.ids) + len(reply) - 1
         ids[row, :prompt], ids[row, prompt:end] = prepared.ids, reply[:-1]
-        targets[row, prompt - 1 : end] = reply
+        for first, last in _find_replies(ids[row, :end]):
+            targets[row, first - 1 : last] = ids[row, first : last + 1]
+        targets[row, end - 1] = reply[-1]
         positions[:, row, :prompt] = prepared.positions
         positions[:, row, prompt:] = prepared.next_position + torch.arange(width - prompt)
     sounds = [sound for lesson in lessons for sound in lesson.prepared.sounds]
@@ -99,6 +101,15 @@ def collate(lessons: Sequence[Lesson]) -> Batch:
         video_grids=torch.cat([torch.empty(0, 3, dtype=torch.long), *(video.grid_thw for video in videos)]),
         concepts=torch.stack([torch.zeros(COUNT), *concepts])[1:],
     )
+
+
+def _find_replies(ids: Tensor) -> Iterator[tuple[int, int]]:
+    """Where each of the assistant's messages begins and ends, its end token, or the last row, counted in."""
+    called = torch.tensor([TOKENS["<|im_start|>"], *b"assistant\n"])
+    starts = (ids.unfold(0, len(called), 1) == called).all(1).nonzero().flatten() + len(called)
+    ends = (ids == TOKENS["<|im_end|>"]).nonzero().flatten().tolist()
+    for start in starts.tolist():
+        yield start, next((end for end in ends if end >= start), len(ids) - 1)
 
 
 def _cut(lessons: Sequence[Lesson], most: int) -> Iterator[list[Lesson]]:

@@ -59,8 +59,30 @@ def test_the_engine_answers_as_the_trained_network(
     said = Lesson(conversation=conversation, prepared=lesson.prepared, reply=[*reply, TOKENS["<|im_end|>"]])
     with torch.inference_mode():
         logits, targets = thinker(_unrounded(collate([said]), said))
-    highest = logits[: len(reply), _PRINTABLE].argmax(-1) + _PRINTABLE.start
-    assert highest.tolist() == targets[: len(reply)].tolist()
+    last = slice(-len(reply) - 1, -1)
+    highest = logits[last, _PRINTABLE].argmax(-1) + _PRINTABLE.start
+    assert highest.tolist() == targets[last].tolist()
+
+
+def test_every_reply_of_a_conversation_is_learned(checkpoint: Path, pool: SpokenPool) -> None:
+    classroom = Classroom(open_checkpoint(checkpoint), pool)
+    messages = [("user", "Hi"), ("assistant", "Hello."), ("user", "Bye")]
+    lessons = [
+        classroom.prepare(
+            Conversation(
+                kind="text",
+                topic="",
+                messages=tuple(Message(role=role, parts=(text,)) for role, text in said),
+                reply="See you.",
+            )
+        )
+        for said in (messages, messages[:1])
+    ]
+    targets = collate(lessons).targets
+    learned = [bytes(each for each in row if 0 <= each < 256).decode() for row in targets.tolist()]
+    assert learned == ["Hello.See you.", "See you."]
+    ends = (targets == TOKENS["<|im_end|>"]).sum(1)
+    assert ends.tolist() == [2, 1]
 
 
 def test_a_batch_scores_each_conversation_as_if_alone(
