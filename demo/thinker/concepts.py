@@ -41,8 +41,8 @@ class NamingHead(nn.Module):
     def forward(self, perceived: list[Tensor], concepts: Tensor) -> Tensor:
         """How wrongly it names what the encoders made of each thing, (rows, hidden) each.
 
-        The cross entropy of each group of which one holds, by `concepts` (things, COUNT), summed, and averaged
-        over the things.
+        The cross entropy of each group of which one holds, by `concepts` (things, COUNT), summed, then
+        averaged over the things.
         """
         if not perceived:
             return concepts.sum()
@@ -50,7 +50,9 @@ class NamingHead(nn.Module):
         groups = [len(group) for group in _GROUPS]
         losses = [
             -(held * functional.log_softmax(scored, -1)).sum()
-            for scored, held in zip(scores.split(groups, -1), concepts.split(groups, -1), strict=True)
+            for scored, held in zip(
+                torch.split(scores, groups, -1), torch.split(concepts, groups, -1), strict=True
+            )
         ]
         return torch.stack(losses).sum() / len(perceived)
 

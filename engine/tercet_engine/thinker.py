@@ -170,5 +170,5 @@ def _build_stage(
         prompter,
         facts,
         generation=checkpoint.generation,
-        projection=build_linear(**projection) if projection else None,
+        projection=build_linear(projection["weight"], projection["bias"]) if projection else None,
     )

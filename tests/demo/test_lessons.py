@@ -66,17 +66,11 @@ def test_the_engine_answers_as_the_trained_network(
 
 def test_every_reply_of_a_conversation_is_learned(checkpoint: Path, pool: SpokenPool) -> None:
     classroom = Classroom(open_checkpoint(checkpoint), pool)
-    messages = [("user", "Hi"), ("assistant", "Hello."), ("user", "Bye")]
+    hello, bye = (Message(role="user", parts=(text,)) for text in ("Hi", "Bye"))
+    answer = Message(role="assistant", parts=("Hello.",))
     lessons = [
-        classroom.prepare(
-            Conversation(
-                kind="text",
-                topic="",
-                messages=tuple(Message(role=role, parts=(text,)) for role, text in said),
-                reply="See you.",
-            )
-        )
-        for said in (messages, messages[:1])
+        classroom.prepare(Conversation(kind="text", topic="", messages=messages, reply="See you."))
+        for messages in ((hello, answer, bye), (bye,))
     ]
     targets = collate(lessons).targets
     learned = [bytes(each for each in row if 0 <= each < 256).decode() for row in targets.tolist()]
