@@ -100,6 +100,25 @@ def test_temperature_zero_takes_the_best() -> None:
     assert tokens(pick(logits(), [greedy])) == logits().argmax(-1).tolist()
 
 
+@pytest.mark.parametrize("vocabulary", [128, 384, 1000])
+def test_the_best_of_a_large_vocabulary_is_found(vocabulary: int) -> None:
+    """Of the sizes that are searched in spans, and of one that is not; the first of equals."""
+    logits = torch.randn(5, vocabulary).round(decimals=1)
+    expected = [row.index(max(row)) for row in logits.tolist()]
+    greedy = [Picker(Choice(temperature=0.0)) for _ in expected]
+    assert [each.token for each in pick(logits, greedy) if each] == expected
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_a_broken_score_in_a_large_vocabulary_is_seen(broken: float) -> None:
+    logits = torch.randn(2, 384)
+    logits[1, 300] = broken
+    assert [each is None for each in pick(logits, [Picker(Choice(temperature=0.0)) for _ in range(2)])] == [
+        False,
+        True,
+    ]
+
+
 def test_a_temperature_next_to_zero_is_greedy() -> None:
     """Rather than a division that ends in infinities."""
     assert tokens(pick(logits(), [Picker(Choice(temperature=1e-40))])) == logits().argmax(-1).tolist()

@@ -22,6 +22,9 @@ from tercet_engine.stage import StageError
 _SHORT_LIST: Final = 1024
 """Candidates looked at first where only top-p bounds them; a full sort follows if their mass is too small."""
 
+_SPAN: Final = 128
+"""Scores that `_find_peaks` looks at together: a power of two that divides the vocabularies."""
+
 _COLDEST: Final = 1e-5
 """Temperatures down to here are greedy: scores divided by less would leave the range of numbers."""
 
@@ -151,7 +154,7 @@ def pick(logits: torch.Tensor, pickers: Sequence[Picker]) -> list[Picked | None]
     }
     _penalise(logits, pickers)
     _shift(logits, pickers)
-    peaks, best = logits.max(-1)
+    peaks, best = _find_peaks(logits)
     sampled = [row for row, picker in enumerate(pickers) if picker.choice.temperature > _COLDEST]
     if len(sampled) == len(pickers):
         best = _sample(logits, pickers)
@@ -168,6 +171,20 @@ def pick(logits: torch.Tensor, pickers: Sequence[Picker]) -> list[Picked | None]
         pickers[row].note(token)
         picked.append(_with_logprobs(token, raw.get(row), pickers[row].choice.top_logprobs))
     return picked
+
+
+def _find_peaks(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The highest score of each row, and its index: (turns,) each.
+
+    On a CPU torch finds the highest of many numbers ten times faster than where it is, so that is asked for
+    in the one span only that holds it.
+    """
+    if logits.device.type != "cpu" or logits.shape[1] % _SPAN:
+        return logits.max(-1)
+    spans = logits.view(len(logits), -1, _SPAN)
+    peaks, span = spans.amax(-1).max(-1)
+    within = spans[torch.arange(len(logits)), span].argmax(-1)
+    return peaks, span * _SPAN + within
 
 
 def _with_logprobs(token: int, logprobs: torch.Tensor | None, top: int | None) -> Picked:
