@@ -1,8 +1,9 @@
 """The thinker's decode rate against transformers and vLLM, and what a step costs beside its kernels.
 
-Same weights, greedy, one type of numbers for all, prompts of 112 tokens. A rate is a difference: tokens
-between a short and a long reply by the time between them, so that prompts do not count. vLLM runs in the
-environment whose Python `TERCET_BENCH_VLLM` names (`docs/performance.md` says how it is made); without it
+Same weights, greedy, one type of numbers for all, prompts of 112 tokens. Where the processor multiplies in 8
+bits, Tercet's rate with that stands beside, whose ratio to vLLM is not one of equals. A rate is a difference:
+tokens between a short and a long reply by the time between them, so that prompts do not count. vLLM runs in
+the environment whose Python `TERCET_BENCH_VLLM` names (`docs/performance.md` says how it is made); without it
 that peer is left out.
 """
 
@@ -13,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -20,11 +22,12 @@ from typing import Any, Final
 import torch
 from safetensors.torch import save_file
 from tercet_engine.checkpoint import Checkpoint, open_checkpoint
+from tercet_engine.decoder.int8 import can_multiply
 from tercet_engine.stage import StageEngine, ThinkerInput, ThinkerOutput
 from tercet_engine.thinker import load_thinker
 from tercet_wire.messages import ChatMessage, Sampling, StageFailure, TextPart, Turn
 from tercet_wire.names import Stage
-from tercet_wire.settings import Dtype, StageSettings
+from tercet_wire.settings import Dtype, Quantization, StageSettings
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from bench.progress import say
@@ -69,50 +72,59 @@ class Waiter:
 def run(folder: Path, *, rounds: int, dtype: Dtype = "float32") -> Report:
     checkpoint = open_checkpoint(folder)
     threads = os.cpu_count() or 1
-    engine = load_thinker(
-        StageSettings(
-            stage=Stage.THINKER, checkpoint=str(folder), dtype=dtype, threads=threads, max_turns=max(TURNS)
-        )
+    settings = StageSettings(
+        stage=Stage.THINKER, checkpoint=str(folder), dtype=dtype, threads=threads, max_turns=max(TURNS)
     )
+    variants: tuple[Quantization, ...] = ("none", "int8") if can_multiply() else ("none",)
+    engines = [load_thinker(settings.model_copy(update={"quantization": each})) for each in variants]
     with tempfile.TemporaryDirectory() as place:
         copy = Path(place)
         export(checkpoint, copy)
         peer = _transformers(copy, threads, dtype)
-        ours: list[Rates] = []
+        ours: list[list[Rates]] = [[] for _ in variants]
         theirs: list[Rates] = []
         vllm: list[Rates] = []
         for number in range(
             rounds
         ):  # the parties take turns, so that a machine that gets slower does so for all
             say(f"round {number + 1} of {rounds}")
-            ours.append(_rates(lambda turns, tokens: _take(engine, checkpoint, turns, tokens)))
+            for engine, rates in zip(engines, ours, strict=True):
+                rates.append(_rates(partial(_take, engine, checkpoint)))
             theirs.append(_rates(peer))
             vllm += _vllm(copy, dtype)
-    engine.shutdown()
-    return judge(ours, theirs, vllm, dtype)
+    for engine in engines:
+        engine.shutdown()
+    return judge(ours[0], theirs, vllm, dtype, in_8_bits=ours[-1] if len(ours) > 1 else ())
 
 
 def judge(
-    ours: Sequence[Rates], theirs: Sequence[Rates], vllm: Sequence[Rates], dtype: Dtype = "float32"
+    ours: Sequence[Rates],
+    theirs: Sequence[Rates],
+    vllm: Sequence[Rates],
+    dtype: Dtype = "float32",
+    in_8_bits: Sequence[Rates] = (),
 ) -> Report:
     """Medians over the rounds, and each peer's ratio to them."""
     rows, claims = [], []
     for turns in TURNS:
         mine, other = _middle(ours, turns), _middle(theirs, turns)
-        cells = [f"{turns}", f"{mine:.0f}", f"{other:.0f}", f"{mine / other:.2f}", "", ""]
+        cells = [f"{turns}", f"{mine:.0f}", f"{other:.0f}", f"{mine / other:.2f}", "", "", "", ""]
         if vllm:
             third = _middle(vllm, turns)
-            cells[4:] = [f"{third:.0f}", f"{mine / third:.2f}"]
+            cells[4:6] = [f"{third:.0f}", f"{mine / third:.2f}"]
             text = f"decode rate at {turns} turns, {dtype}, times vLLM's"
             claims.append(Claim(text=text, measured=mine / third, target=OVER_VLLM, at_least=True))
+        if in_8_bits:
+            eighth = _middle(in_8_bits, turns)
+            cells[6:] = [f"{eighth:.0f}", f"{eighth / _middle(vllm, turns):.2f}" if vllm else ""]
         rows.append(cells)
     return Report(
         name="decoder" if dtype == "float32" else f"decoder_{dtype}",
         title=f"Thinker: tokens a second while decoding, {dtype} (medians of {len(ours)} rounds)",
-        columns=("turns", "Tercet", "transformers", "times", "vLLM", "times"),
+        columns=("turns", "Tercet", "transformers", "times", "vLLM", "times", "Tercet, int8", "times vLLM"),
         rows=rows,
         claims=claims,
-        raw={"ours": ours, "transformers": theirs, "vllm": vllm},
+        raw={"ours": ours, "int8": in_8_bits, "transformers": theirs, "vllm": vllm},
     )
 
 

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from tercet_engine.demo.build import find_trained
 from tercet_engine.stage import ThinkerInput
+from tercet_wire.settings import Quantization
 
 from demo.conversations.conversing import Kind, draw_conversations, draw_sentences
 from demo.conversations.shown import list_spoken_texts
@@ -54,7 +55,7 @@ def main(words: Sequence[str] | None = None) -> int:
     given = _parse(words)
     given.folder.mkdir(parents=True, exist_ok=True)
     console = Console()
-    with Model(given.checkpoint, WINDOWS, given.threads) as model:
+    with Model(given.checkpoint, WINDOWS, given.threads, given.quantization) as model:
         answers = _examine(model, given)
         _show_answers(answers, console)
         speech, lines, recogniser = _listen(model, given)
@@ -183,6 +184,9 @@ def _parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--sentences", type=int, default=300, help="that are spoken in each voice")
     parser.add_argument("--compared", type=int, default=20, help="of them, by transformers too")
     parser.add_argument("--threads", type=int, default=2, help="of each stage")
+    parser.add_argument(
+        "--quantization", default="none", choices=get_args(Quantization), help="of thinker and talker"
+    )
     parser.add_argument("--workers", type=int, default=2)
     return parser.parse_args(words)
 

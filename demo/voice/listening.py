@@ -26,7 +26,7 @@ from tercet_engine.talker import load_talker
 from tercet_engine.thinker import load_thinker
 from tercet_wire.messages import StageFailure, Turn
 from tercet_wire.names import Stage
-from tercet_wire.settings import StageSettings, WindowSettings
+from tercet_wire.settings import Quantization, StageSettings, WindowSettings
 
 from demo.voice.spectra import SAMPLE_RATE_HZ
 
@@ -46,12 +46,23 @@ class Spoken:
 class Model:
     """Thinker, talker and as many code2wavs as there are window settings to compare."""
 
-    def __init__(self, checkpoint: Path, windows: dict[str, WindowSettings], threads: int = 2) -> None:
+    def __init__(
+        self,
+        checkpoint: Path,
+        windows: dict[str, WindowSettings],
+        threads: int = 2,
+        quantization: Quantization = "none",
+    ) -> None:
+        """`quantization` is for thinker and talker."""
         self._stack = ExitStack()
 
         def settings(stage: Stage, window: WindowSettings | None = None) -> StageSettings:
             return StageSettings(
-                stage=stage, checkpoint=str(checkpoint), threads=threads, window=window or WindowSettings()
+                stage=stage,
+                checkpoint=str(checkpoint),
+                threads=threads,
+                quantization="none" if stage is Stage.CODE2WAV else quantization,
+                window=window or WindowSettings(),
             )
 
         self._thinker = load_thinker(settings(Stage.THINKER))
