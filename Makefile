@@ -43,9 +43,10 @@ type: install ## mypy --strict
 
 bench: install ## Measure against transformers on this machine; prints tables, writes bench/results/
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.engine --device cpu
 
 bench-gpu: install ## The engine in the shapes of 3B and 7B on a CUDA device (BENCH="--quick" tries it)
-	$(BIN)/python -m bench.gpu $(BENCH)
+	$(BIN)/python -m bench.engine --device cuda:0 $(BENCH)
 
 soak: install ## Hundreds of turns in a row: memory, KV blocks, processes
 	$(BIN)/python -m pytest -m soak --timeout 3600

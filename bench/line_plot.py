@@ -24,13 +24,18 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plot:
-    """Both axes begin at zero; what lies beyond `highest` is drawn at it."""
+    """Both axes begin at zero; what lies beyond `most` is drawn at it."""
 
     title: str
     across: str
     up: str
-    highest: float
     lines: Sequence[Line]
+    most: float | None = None
+    """The upper end of the axis; else the highest point."""
+
+    @property
+    def highest(self) -> float:
+        return self.most or max(y for line in self.lines for _, y in line.points) or 1.0
 
     @property
     def furthest(self) -> float:

@@ -372,7 +372,7 @@ def build_plot(outcomes: Sequence[Outcome]) -> Plot:
         title="Turns that stutter, by load and by what is decoded next",
         across="offered sound, as a share of what code2wav can make",
         up="turns that stutter, %",
-        highest=100,
+        most=100,
         lines=[
             Line(
                 name=policy,

@@ -70,7 +70,7 @@ def test_a_load_plays_if_all_lower_ones_do(shares: list[float], playable: float)
 def test_a_plot_has_a_line_for_each_and_stays_in_its_frame() -> None:
     """What is higher than the frame is drawn at its upper edge."""
     lines = [Line(name="a < b", points=[(0.0, 0.0), (2.0, 500.0)]), Line(name="c", points=[(1.0, 50.0)])]
-    drawn = render_plot(Plot(title="t", across="x", up="y", highest=100, lines=lines))
+    drawn = render_plot(Plot(title="t", across="x", up="y", most=100, lines=lines))
     assert drawn.count("<polyline") == 2
     assert 'points="60.0,312.0 470.0,36.0"' in drawn
     assert "a &lt; b" in drawn

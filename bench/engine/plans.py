@@ -19,12 +19,15 @@ class Amounts:
     thinker_turns: tuple[int, ...]
     talker_turns: tuple[int, ...]
     spoken_turns: tuple[int, ...]
+    peer_turns: tuple[int, ...]
     apart_turns: tuple[int, ...]
     warm_tokens: int
     """A reply's tokens that are not timed: by then every turn has its prompt behind it."""
     timed_tokens: int
     prompt_letters: int
     long_prompt_letters: int
+    prompt_lengths: tuple[int, ...]
+    """In letters, of prompts whose first token is timed."""
     reply_tokens: int
     reply_codes: int
     whole_codes: int
@@ -37,12 +40,14 @@ FULL: Final = Amounts(
     long_rounds=2,
     thinker_turns=(1, 8, 32, 64),
     talker_turns=(1, 8, 32),
-    spoken_turns=(1, 8, 32),
+    spoken_turns=(1, 2, 4, 8, 16, 32),
+    peer_turns=(1, 8),
     apart_turns=(1, 8),
     warm_tokens=24,
     timed_tokens=96,
     prompt_letters=180,
     long_prompt_letters=8000,
+    prompt_lengths=(256, 512, 1000, 2000, 4000, 8000, 16_000),
     reply_tokens=125,
     reply_codes=500,
     whole_codes=500,
@@ -54,11 +59,13 @@ QUICK: Final = Amounts(
     thinker_turns=(1, 4),
     talker_turns=(1, 4),
     spoken_turns=(1, 2),
+    peer_turns=(1, 2),
     apart_turns=(1,),
     warm_tokens=8,
     timed_tokens=8,
     prompt_letters=40,
     long_prompt_letters=400,
+    prompt_lengths=(64, 128),
     reply_tokens=24,
     reply_codes=30,
     whole_codes=36,

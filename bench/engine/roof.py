@@ -7,8 +7,8 @@ from typing import Final
 
 import torch
 
-from bench.gpu.engines import Engines
-from bench.gpu.records import Recorder
+from bench.engine.engines import Engines
+from bench.engine.records import Recorder
 
 COPY_BYTES: Final = 4 * 2**30
 QUICK_COPY_BYTES: Final = 2**24

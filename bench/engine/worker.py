@@ -1,7 +1,7 @@
 """The process that measures: parts in order, each under a time limit, each figure written as it is found.
 
-`python -m bench.gpu` starts it, and starts it again with the parts that are left if one has ended it. A part
-that exceeds its time ends the process with the stacks of all threads on stderr.
+`python -m bench.engine` starts it, and starts it again with the parts that are left if one has ended it. A
+part that exceeds its time ends the process with the stacks of all threads on stderr.
 """
 
 import argparse
@@ -19,11 +19,11 @@ import torch
 from tercet_wire.names import Stage
 
 from bench.architecture import count_values
-from bench.gpu import decoding, host_time, kernels, peer, roof, sound, speaking
-from bench.gpu.engines import ApartEngines, Engines, build_settings
-from bench.gpu.models import build_model, read_config, write_checkpoint
-from bench.gpu.plans import Plan
-from bench.gpu.records import Recorder
+from bench.engine import decoding, host_time, kernels, peer, roof, sound, speaking
+from bench.engine.engines import ApartEngines, Engines, build_settings
+from bench.engine.models import build_model, read_config, write_checkpoint
+from bench.engine.plans import Plan
+from bench.engine.records import Recorder
 
 
 def make_checkpoint(engines: Engines, record: Recorder) -> None:
@@ -75,6 +75,7 @@ PARTS: Final[Mapping[str, Part]] = {
     "roof": roof.measure,
     "checkpoint": make_checkpoint,
     "thinker": decoding.measure_thinker,
+    "prompts": decoding.measure_prompts,
     "talker": decoding.measure_talker,
     "code2wav": sound.measure,
     "computing": speaking.measure_computing,

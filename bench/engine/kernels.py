@@ -9,11 +9,11 @@ import torch
 from tercet_engine.stage import ThinkerInput
 from torch.profiler import ProfilerActivity, profile
 
-from bench.gpu.decoding import build_talker_input
-from bench.gpu.engines import Engines
-from bench.gpu.records import Recorder
-from bench.gpu.sound import CROWD, FIRST_CODES, build_input, time_window
-from bench.gpu.turns import build_turn, time_all
+from bench.engine.decoding import build_talker_input
+from bench.engine.engines import Engines
+from bench.engine.records import Recorder
+from bench.engine.sound import CROWD, FIRST_CODES, build_input, time_window
+from bench.engine.turns import build_turn, time_all
 
 STEPS: Final = 16
 SHOWN: Final = 8

@@ -22,7 +22,7 @@ from transformers.utils import logging as hf_logging
 
 from bench.architecture import build_3b, build_7b
 
-MODELS: Final = ("3B", "7B", "tiny")
+MODELS: Final = ("3B", "7B", "bench", "tiny")
 PRINTABLE: Final = slice(32, 127)
 """Token ids of the demo's vocabulary that may be said: bytes stand for themselves."""
 CODES: Final = 8193
@@ -38,8 +38,11 @@ def read_config(name: str) -> Any:
     """One of MODELS, with the demo's special tokens."""
     hf_logging.set_verbosity_error()  # it warns of the talker's text tokens, which are the thinker's
     demo = build_config(SIZES["tiny"])
-    if name == "tiny":
-        return demo
+    match name:
+        case "tiny":
+            return demo
+        case "bench":
+            return build_config(SIZES["bench"])
     values = {"3B": build_3b, "7B": build_7b}[name]().to_dict()
     ours = demo.to_dict()
     _take_tokens(values["thinker_config"], ours["thinker_config"])

@@ -1,8 +1,9 @@
-"""`python -m bench.gpu`: the engine in the shapes of Qwen2.5-Omni on a CUDA device, against transformers.
+"""`python -m bench.engine`: the three stages' engines on one device, against transformers.
 
-Figures are printed as they are measured and kept in OUT/records.jsonl, so that nothing is lost when time runs
-out; a table with the targets comes last, and OUT/gpu-MODEL.json has everything. Without a checkpoint at hand
-the weights are random. `--model tiny --device cpu --quick` tries all of it in a minute on any machine.
+In the shapes of Qwen2.5-Omni on a CUDA device, in those of `demo://bench` on a CPU. Figures are printed as
+they are measured and kept in OUT/records.jsonl, so that nothing is lost when time runs out; a table with the
+targets comes last, and OUT/engine-MODEL.json has everything, OUT/*-MODEL.svg the plots. Without a checkpoint
+at hand the weights are random. `--model tiny --device cpu --quick` tries all of it in a minute on any machine.
 """
 
 import argparse
@@ -22,10 +23,11 @@ from typing import Any, Final
 import torch
 from rich.console import Console
 
-from bench.gpu.findings import COLUMNS, Figures, list_claims, list_rows
-from bench.gpu.models import MODELS
-from bench.gpu.records import read_finished, read_records
-from bench.gpu.worker import PARTS
+from bench.engine.findings import COLUMNS, Figures, list_claims, list_rows
+from bench.engine.models import MODELS
+from bench.engine.plots import draw_plots
+from bench.engine.records import read_finished, read_records
+from bench.engine.worker import PARTS
 from bench.machine import describe_machine
 from bench.reports import Report, print_report, write_report
 
@@ -51,6 +53,8 @@ def main(words: Sequence[str] | None = None) -> int:
         unfinished = _run_parts(model, options, file, deadline)
         report = build_report(model, file, unfinished, judged=not options.quick)
         print_report(report, console)
+        for name, plot in draw_plots(Figures(read_records(file))).items():
+            (options.out / f"{name}-{model}.svg").write_text(plot)
         written = write_report(report, json.loads(json.dumps(setup, default=str)), options.out)
         console.print(f"written to {written}", highlight=False)
         is_well = is_well and not unfinished and all(claim.is_met for claim in report.claims)
@@ -106,7 +110,7 @@ def _work(model: str, parts: list[str], options: argparse.Namespace, file: Path,
         "file": str(file),
         "part_s": options.part_seconds,
     }
-    command = [sys.executable, "-m", "bench.gpu.worker", json.dumps(order)]
+    command = [sys.executable, "-m", "bench.engine.worker", json.dumps(order)]
     worker = subprocess.Popen(command, start_new_session=True)
     try:
         worker.wait(seconds)
@@ -124,9 +128,9 @@ def build_report(model: str, file: Path, unfinished: Sequence[str], *, judged: b
     raw = [
         {"name": each.name, "value": each.value, "unit": each.unit, "facts": each.facts} for each in records
     ]
-    title = f"{model} on a GPU" + (f"; not finished: {', '.join(unfinished)}" if unfinished else "")
+    title = f"{model}" + (f"; not finished: {', '.join(unfinished)}" if unfinished else "")
     return Report(
-        name=f"gpu-{model}",
+        name=f"engine-{model}",
         title=title,
         columns=COLUMNS,
         rows=list(list_rows(figures)),
@@ -137,8 +141,8 @@ def build_report(model: str, file: Path, unfinished: Sequence[str], *, judged: b
 
 def _parse(words: Sequence[str] | None) -> argparse.Namespace:
     cuda = torch.cuda.is_available()
-    parser = argparse.ArgumentParser(prog="python -m bench.gpu", description=__doc__)
-    parser.add_argument("--model", action="append", choices=MODELS, help="else 3B, then 7B")
+    parser = argparse.ArgumentParser(prog="python -m bench.engine", description=__doc__)
+    parser.add_argument("--model", action="append", choices=MODELS, help="else 3B and 7B, on a CPU bench")
     parser.add_argument("--part", action="append", choices=list(PARTS), help="else all")
     parser.add_argument("--quick", action="store_true", help="small amounts and no targets: does it work?")
     parser.add_argument("--device", default="cuda:0" if cuda else "cpu")
@@ -146,11 +150,13 @@ def _parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--checkpoint", type=Path, help="a folder with real weights of the one model named")
     parser.add_argument("--scratch", type=Path, default=choose_scratch(), help="where random weights go")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--seconds", type=float, default=3600.0, help="most of the whole run")
-    parser.add_argument("--part-seconds", type=float, default=180.0, help="most of a part")
-    parser.add_argument("--peer-seconds", type=float, default=40.0, help="most of a network of transformers'")
+    parser.add_argument("--seconds", type=float, default=7200.0, help="most of the whole run")
+    parser.add_argument("--part-seconds", type=float, default=900.0, help="most of a part")
+    parser.add_argument(
+        "--peer-seconds", type=float, default=300.0, help="most of a network of transformers'"
+    )
     options = parser.parse_args(words)
-    options.model = options.model or ["3B", "7B"]
+    options.model = options.model or (["3B", "7B"] if options.device.startswith("cuda") else ["bench"])
     options.dtype = options.dtype or ("bfloat16" if options.device.startswith("cuda") else "float32")
     if options.checkpoint and len(options.model) != 1:
         parser.error("--checkpoint is of one model: name it with --model")

@@ -24,9 +24,9 @@ from tercet_engine.stage import (
 from tercet_wire.messages import StageFailure, Turn
 from tercet_wire.names import SAMPLE_RATE_HZ
 
-from bench.gpu.engines import Engines
-from bench.gpu.records import Recorder
-from bench.gpu.turns import WAIT_S, Inbox, TurnError, build_turn, time_first
+from bench.engine.engines import Engines
+from bench.engine.records import Recorder
+from bench.engine.turns import WAIT_S, Inbox, TurnError, build_turn, time_first
 
 REPLY_ROWS: Final = 24
 """States of the reply that are enough for the talker's first window."""

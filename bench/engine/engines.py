@@ -34,13 +34,13 @@ from tercet_wire.messages import Load
 from tercet_wire.names import Stage
 from tercet_wire.settings import StageSettings
 
-from bench.gpu.plans import Plan
-from bench.gpu.turns import Ends
+from bench.engine.plans import Plan
+from bench.engine.turns import Ends
 
 GIB: Final = 2**30
 KV_BYTES: Final = {Stage.THINKER: 8 * GIB, Stage.TALKER: 2 * GIB, Stage.CODE2WAV: GIB}
 """As in examples/qwen-7b-one-gpu.yaml, and half for the talker; code2wav has none."""
-QUICK_KV_BYTES: Final = 64 * 2**20
+DEMO_KV_BYTES: Final = {"tiny": 64 * 2**20, "bench": GIB}
 THREADS: Final = 4
 MOST_TURNS: Final = 64
 CHUNK_TOKENS: Final = 2048
@@ -62,7 +62,7 @@ def build_settings(plan: Plan, stage: Stage, **changes: Any) -> StageSettings:
         "devices": (plan.device,),
         "threads": THREADS if plan.device.startswith("cuda") else 1,
         "max_turns": MOST_TURNS,
-        "kv_bytes": QUICK_KV_BYTES if plan.model == "tiny" else KV_BYTES[stage],
+        "kv_bytes": DEMO_KV_BYTES.get(plan.model, KV_BYTES[stage]),
         "chunk_tokens": CHUNK_TOKENS,
     }
     return StageSettings.model_validate({**given, **changes})

@@ -15,11 +15,11 @@ from tercet_engine.stage import ThinkerInput
 from tercet_engine.thinker import load_thinker
 from tercet_wire.names import Stage
 
-from bench.gpu.decoding import step_time
-from bench.gpu.engines import QUICK_KV_BYTES, Engines, build_settings
-from bench.gpu.models import build_model, write_checkpoint
-from bench.gpu.records import Recorder
-from bench.gpu.turns import build_turn, time_all
+from bench.engine.decoding import step_time
+from bench.engine.engines import DEMO_KV_BYTES, Engines, build_settings
+from bench.engine.models import build_model, write_checkpoint
+from bench.engine.records import Recorder
+from bench.engine.turns import build_turn, time_all
 
 FEW_LAYERS: Final = 2
 
@@ -43,7 +43,7 @@ def _time_steps(engines: Engines, layers: int, turns: tuple[int, ...]) -> dict[i
     plan, amounts = engines.plan, engines.plan.amounts
     folder = plan.folder.with_name(f"{plan.folder.name}-narrow-{layers}")
     _write(folder, layers, torch.device(plan.device), plan.torch_dtype)
-    settings = build_settings(plan, Stage.THINKER, checkpoint=str(folder), kv_bytes=QUICK_KV_BYTES)
+    settings = build_settings(plan, Stage.THINKER, checkpoint=str(folder), kv_bytes=DEMO_KV_BYTES["tiny"])
     thinker = load_thinker(settings)
 
     def think(count: int, tokens: int) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from bench.gpu.records import Record
+from bench.engine.records import Record
 from bench.reports import Claim
 
 Row = tuple[str, str, str, str]
@@ -116,6 +116,9 @@ def _list_sound(figures: Figures) -> Iterator[Row]:
 
 
 def _list_hosts(figures: Figures) -> Iterator[Row]:
+    for letters in figures.values("prompt, first token", "letters"):
+        found = figures.find("prompt, first token", letters=letters)
+        yield f"first token after a prompt of {letters} letters, ms", _show(found), "", ""
     for layers in figures.values("host time of a step", "layers"):
         for turns in figures.values("host time of a step", "turns"):
             found = figures.find("host time of a step", layers=layers, turns=turns)

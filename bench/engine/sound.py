@@ -14,10 +14,10 @@ from tercet_engine.stage import Code2WavInput, Code2WavOutput, StageEngine
 from tercet_wire.names import CODES_PER_S, Stage
 from tercet_wire.settings import Solver, WindowSettings
 
-from bench.gpu.engines import Engines, build_settings
-from bench.gpu.models import CODES
-from bench.gpu.records import Recorder
-from bench.gpu.turns import Inbox, build_turn, time_all, time_first
+from bench.engine.engines import Engines, build_settings
+from bench.engine.models import CODES
+from bench.engine.records import Recorder
+from bench.engine.turns import Inbox, build_turn, time_all, time_first
 
 SOLVERS: Final[tuple[tuple[Solver, int], ...]] = (("rk4", 10), ("midpoint", 6), ("euler", 6))
 CROWD: Final = 8

@@ -1,4 +1,4 @@
-"""The GPU benchmark, tried on the CPU with a tiny model: it must work on the day when there is a GPU."""
+"""The engine's benchmark, tried on the CPU with a tiny model: it must work on the day when there is a GPU."""
 
 import json
 from pathlib import Path
@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
-from bench.gpu.__main__ import main
-from bench.gpu.findings import Figures, find_floor, list_claims, list_rows
-from bench.gpu.models import MODELS, read_config
-from bench.gpu.records import Record
-from bench.gpu.speaking import find_underrun
-from bench.gpu.worker import PARTS
+from bench.engine.__main__ import main
+from bench.engine.findings import Figures, find_floor, list_claims, list_rows
+from bench.engine.models import MODELS, read_config
+from bench.engine.records import Record
+from bench.engine.speaking import find_underrun
+from bench.engine.worker import PARTS
 
 
 def run(folder: Path, *words: str) -> tuple[int, dict[str, Any]]:
     """Its exit code and what it wrote."""
     places = ["--scratch", str(folder), "--out", str(folder / "out")]
     code = main(["--model", "tiny", "--device", "cpu", "--quick", *places, *words])
-    return code, json.loads((folder / "out" / "gpu-tiny.json").read_text())
+    return code, json.loads((folder / "out" / "engine-tiny.json").read_text())
 
 
 def test_every_part_measures_something(tmp_path: Path) -> None:
@@ -36,6 +36,8 @@ def test_every_part_measures_something(tmp_path: Path) -> None:
     (lengths,) = {record["facts"]["cut"] for record in records if record["name"] == "transformers, RTF"}
     assert lengths is False
     assert document["setup"]["versions"]["torch"]
+    plots = {path.stem for path in (tmp_path / "out").glob("*.svg")}
+    assert plots == {"ttfa-tiny", "rtf-tiny", "rate-tiny", "prompt-tiny"}
 
 
 def test_a_part_that_takes_too_long_is_named_and_the_next_has_its_turn(tmp_path: Path) -> None:

@@ -18,10 +18,10 @@ from tercet_wire.names import Stage
 from tercet_wire.settings import StageSettings
 
 from bench.architecture import count_values
-from bench.gpu.engines import Engines, build_settings
-from bench.gpu.plans import Amounts
-from bench.gpu.records import Recorder
-from bench.gpu.turns import Ends, Inbox, build_turn, time_all
+from bench.engine.engines import Engines, build_settings
+from bench.engine.plans import Amounts
+from bench.engine.records import Recorder
+from bench.engine.turns import Ends, Inbox, build_turn, time_all
 
 RUNNING: Final = 8
 DEFAULT_CHUNK: Final = StageSettings.model_fields["chunk_tokens"].default
@@ -102,6 +102,15 @@ def step_time(amounts: Amounts, work: Callable[[int], float], rounds: int) -> fl
     short, long = amounts.warm_tokens, amounts.warm_tokens + amounts.timed_tokens
     steps = [(work(long) - work(short)) / amounts.timed_tokens for _ in range(rounds)]
     return median(steps)
+
+
+def measure_prompts(engines: Engines, record: Recorder) -> None:
+    """Time to the first token of one turn alone, by the length of its prompt."""
+    amounts = engines.plan.amounts
+    for letters in amounts.prompt_lengths:
+        turns = [build_turn(letters, tokens=1, ends=engines.ends) for _ in range(amounts.rounds)]
+        first_s = median(time_all(engines.thinker, [ThinkerInput(turn=turn)]) for turn in turns)
+        record.add("prompt, first token", 1000 * first_s, "ms", letters=letters)
 
 
 def measure_long_prompt(engines: Engines, record: Recorder) -> None:

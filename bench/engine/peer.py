@@ -14,14 +14,14 @@ import torch
 from tercet_wire.names import CODES_PER_S, SAMPLE_RATE_HZ
 from transformers import AutoProcessor, Qwen2_5OmniForConditionalGeneration
 
-from bench.gpu.decoding import step_time
-from bench.gpu.engines import Engines
-from bench.gpu.models import build_model, read_config
-from bench.gpu.plans import Plan
-from bench.gpu.records import Recorder
-from bench.gpu.roof import wait_for
-from bench.gpu.speaking import REPLY_ROWS
-from bench.gpu.turns import VOICE, build_turn
+from bench.engine.decoding import step_time
+from bench.engine.engines import Engines
+from bench.engine.models import build_model, read_config
+from bench.engine.plans import Plan
+from bench.engine.records import Recorder
+from bench.engine.roof import wait_for
+from bench.engine.speaking import REPLY_ROWS
+from bench.engine.turns import VOICE, build_turn
 
 
 def measure(engines: Engines, record: Recorder) -> None:
@@ -34,7 +34,7 @@ def measure(engines: Engines, record: Recorder) -> None:
         step_s = step_time(amounts, partial(peer.think, turns), amounts.long_rounds)
         record.add("transformers, thinker", turns / step_s, "tok/s", turns=turns)
     peer.speak(1, tokens=4, codes=12)
-    for turns in [turns for turns in amounts.spoken_turns if turns <= 8]:
+    for turns in amounts.peer_turns:
         _record(record, turns, *peer.speak(turns, tokens=_tokens(plan), codes=amounts.reply_codes))
 
 
