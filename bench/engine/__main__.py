@@ -3,7 +3,7 @@
 In the shapes of Qwen2.5-Omni on a CUDA device, in those of `demo://bench` on a CPU. Figures are printed as
 they are measured and kept in OUT/records.jsonl, so that nothing is lost when time runs out; a table with the
 targets comes last, and OUT/engine-MODEL.json has everything, OUT/*-MODEL.svg the plots. Without a checkpoint
-at hand the weights are random. `--model tiny --device cpu --quick` tries all of it in a minute on any machine.
+at hand the weights are random. `--model tiny --device cpu --quick` tries all of it in a minute anywhere.
 """
 
 import argparse
