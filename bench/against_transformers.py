@@ -144,19 +144,19 @@ def _claims(ours: Side, theirs: Side) -> list[Claim]:
         Claim(
             text="time to first sound, times lower",
             measured=theirs.ttfa_s / ours.ttfa_s,
-            target=30,
+            target=60,
             at_least=True,
         ),
         Claim(
             text="RTF of one turn, share of theirs",
             measured=ours.rtf / theirs.rtf,
-            target=0.5,
+            target=0.25,
             at_least=False,
         ),
         Claim(
             text=f"sound a second with {AT_ONCE} turns, times theirs",
             measured=ours.throughput / theirs.throughput,
-            target=2,
+            target=4,
             at_least=True,
         ),
         Claim(text="replies are as long (shorter / longer)", measured=alike, target=0.9, at_least=True),

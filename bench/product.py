@@ -16,6 +16,7 @@ from typing import Final
 
 import httpx
 import psutil
+from prometheus_client.parser import text_string_to_metric_families
 from tercet_cli.ports import pick_ports
 from tercet_cli.servers import Server
 
@@ -23,6 +24,10 @@ BENCH_YAML: Final = Path(__file__).parent / "bench.yaml"
 MODEL: Final = "bench"
 READY_S: Final = 300.0
 STOP_S: Final = 60.0
+
+
+Sums = dict[tuple[str, ...], tuple[float, float]]
+"""Sum and count by histogram, stage and phase."""
 
 
 class ProductError(Exception):
@@ -38,7 +43,25 @@ class Cost:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
     server: Server
+    metrics_url: str
     pid: int
+
+    def read_sums(self) -> Sums:
+        """All the gateway's histograms as they stand."""
+        text = httpx.get(self.metrics_url, timeout=5.0, trust_env=False).raise_for_status().text
+        samples = [each for family in text_string_to_metric_families(text) for each in family.samples]
+        found: Sums = {}
+        for sample in samples:
+            name, _, kind = sample.name.rpartition("_")
+            if kind in ("sum", "count"):
+                labels = tuple(sample.labels.get(label, "") for label in ("stage", "phase"))
+                total, count = found.get((name, *labels), (0.0, 0.0))
+                is_sum = kind == "sum"
+                found[name, *labels] = (
+                    total + sample.value * is_sum,
+                    count + sample.value * (not is_sum),
+                )
+        return found
 
     def gateway_cost(self) -> Cost:
         """Since its start."""
@@ -69,7 +92,9 @@ def serve(cache: Path, deployment: Path = BENCH_YAML) -> Iterator[Product]:
         try:
             server = Server(url=f"http://127.0.0.1:{port}")
             _wait_until_ready(server, process, log)
-            yield Product(server=server, pid=process.pid)
+            yield Product(
+                server=server, metrics_url=f"http://127.0.0.1:{metrics_port}/metrics", pid=process.pid
+            )
         finally:
             _stop(process)
 

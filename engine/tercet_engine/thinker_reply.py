@@ -186,7 +186,7 @@ class ThinkerReply:
         elif self._said == self._wanted:
             self._finish("length")
         elif self._is_due():
-            self._send(StageEvent(logprobs=tuple(self._draft.logprobs), load=self._outlet.load()), last=False)
+            self._send(self._event(), last=False)
 
     def _is_due(self) -> bool:
         if self._messages < _MESSAGES_AT_ONCE or self._handed < self._urgent:
@@ -204,13 +204,18 @@ class ThinkerReply:
             prompt_video_tokens=prompt.video_tokens,
             completion_tokens=self._said,
         )
-        event = StageEvent(
-            finish_reason=reason,
+        self._send(self._event(finish_reason=reason, usage=usage), last=True)
+
+    def _event(
+        self, *, finish_reason: Literal["stop", "length"] | None = None, usage: Usage | None = None
+    ) -> StageEvent:
+        return StageEvent(
+            finish_reason=finish_reason,
             usage=usage,
             logprobs=tuple(self._draft.logprobs),
             load=self._outlet.load(),
+            elapsed_s=self._outlet.elapsed_s(),
         )
-        self._send(event, last=True)
 
     def _send(self, event: StageEvent, *, last: bool) -> None:
         draft, self._draft = self._draft, _Draft()

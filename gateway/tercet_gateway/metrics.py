@@ -99,7 +99,7 @@ class Metrics:
         )
         self.stage_latency = family.histogram(
             "stage_latency_seconds",
-            "A turn in a stage: until connected, until its first message, until its last.",
+            "A turn in a stage: until connected, its first message (of that inside the stage), its last.",
             _STAGE_S,
             ("model", "stage", "phase"),
         )

@@ -31,7 +31,8 @@ _REPLAYS: Final = 2
 _FIRST_PAUSE_S: Final = 0.1
 _LAST_PAUSE_S: Final = 1.0
 
-Phase = Literal["connect", "first", "total"]
+Phase = Literal["connect", "first", "inside", "total"]
+"""`inside`: how much of `first` the stage had the turn; the rest is the way to it and back."""
 ReplayOutcome = Literal["resumed", "diverged", "no_replica", "too_large", "too_often"]
 
 
@@ -147,6 +148,7 @@ class StageRun:
     async def _hear(self, message: StageMessage) -> None:
         if not self._heard.has_begun:
             self._observe("first", self._started_s)
+            self._observer.observe_stage(self._stage, "inside", message.event.elapsed_s)
             self._stages.settle()
         self._is_speaking = True
         self._outbox.settle()

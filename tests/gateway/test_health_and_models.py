@@ -85,7 +85,7 @@ async def test_metrics_of_a_spoken_turn_have_their_own_port(gateway: Gateway) ->
     assert gateway.count("audio_output_seconds_total", model=MODEL) == pytest.approx(6 / 50)
     assert gateway.count("tokens_total", model=MODEL, kind="code") == 6
     for stage in Stage:
-        for phase in ("connect", "first", "total"):
+        for phase in ("connect", "first", "inside", "total"):
             labels = {"model": MODEL, "stage": stage.value, "phase": phase}
             assert gateway.count("stage_latency_seconds_count", **labels) == 1, labels
     with gateway.metrics.serve("127.0.0.1", 0) as port:

@@ -144,6 +144,8 @@ class StageEvent(Message):
     usage: Usage | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
     load: Load = Load()
+    elapsed_s: float = 0.0
+    """How long the stage has had the turn."""
 
 
 FailureType = Literal[

@@ -197,6 +197,7 @@ class Code2Wav:
             load=self._load,
             finish_reason="stop" if last else None,
             usage=Usage(codes=len(turn.codes)) if last else None,
+            elapsed_s=self._clock() - turn.arrived_at,
         )
         if len(pcm) or last:
             turn.sink.send(Code2WavOutput(pcm=pcm, last=last, event=event))

@@ -32,6 +32,9 @@ class Outlet(Generic[Output]):
     later: Callable[[Callable[[], None]], None]
     """Call this from another thread to have something done on the loop's, within the turn."""
 
+    def elapsed_s(self) -> float:
+        return self.clock() - self.arrived_s
+
 
 class Portion(NamedTuple, Generic[ReplyT]):
     """The rows that one reply contributes to a step."""
