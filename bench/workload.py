@@ -6,6 +6,7 @@ the demo model speaks in proportion to its text.
 
 import json
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,9 @@ NEVER: Final = -100.0
 """The lowest bias that the API takes."""
 
 
+_numbers = count(1)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     text_tokens: int
@@ -28,7 +32,7 @@ class Workload:
         """For the gateway, which puts the system prompt in itself."""
         return Request(
             model=model,
-            messages=[{"role": "user", "content": PROMPT}],
+            messages=[{"role": "user", "content": _ask()}],
             speech=True,
             voice=VOICE,
             max_tokens=self.text_tokens,
@@ -41,7 +45,7 @@ class Workload:
         return Turn(
             messages=(
                 ChatMessage(role="system", content=(TextPart(text=SPEECH_PROMPT),)),
-                ChatMessage(role="user", content=(TextPart(text=PROMPT),)),
+                ChatMessage(role="user", content=(TextPart(text=_ask()),)),
             ),
             sampling=Sampling(
                 temperature=0.0,
@@ -62,3 +66,8 @@ class Workload:
 def read_workload(checkpoint: Path, text_tokens: int) -> Workload:
     ends = json.loads((checkpoint / "generation_config.json").read_text())["eos_token_id"]
     return Workload(text_tokens=text_tokens, end_tokens=tuple(ends) if isinstance(ends, list) else (ends,))
+
+
+def _ask() -> str:
+    """No two begin alike, or what was computed of the first would serve them all."""
+    return f"{next(_numbers)}. {PROMPT}"

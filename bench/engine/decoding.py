@@ -105,12 +105,13 @@ def step_time(amounts: Amounts, work: Callable[[int], float], rounds: int) -> fl
 
 
 def measure_prompts(engines: Engines, record: Recorder) -> None:
-    """Time to the first token of one turn alone, by the length of its prompt."""
+    """Time to the first token of one turn alone, by the length of its prompt; then of the same once more."""
     amounts = engines.plan.amounts
     for letters in amounts.prompt_lengths:
         turns = [build_turn(letters, tokens=1, ends=engines.ends) for _ in range(amounts.rounds)]
-        first_s = median(time_all(engines.thinker, [ThinkerInput(turn=turn)]) for turn in turns)
-        record.add("prompt, first token", 1000 * first_s, "ms", letters=letters)
+        for name in ("prompt, first token", "known prompt, first token"):
+            first_s = median(time_all(engines.thinker, [ThinkerInput(turn=turn)]) for turn in turns)
+            record.add(name, 1000 * first_s, "ms", letters=letters)
 
 
 def measure_long_prompt(engines: Engines, record: Recorder) -> None:

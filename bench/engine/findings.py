@@ -117,8 +117,12 @@ def _list_sound(figures: Figures) -> Iterator[Row]:
 
 def _list_hosts(figures: Figures) -> Iterator[Row]:
     for letters in figures.values("prompt, first token", "letters"):
-        found = figures.find("prompt, first token", letters=letters)
-        yield f"first token after a prompt of {letters} letters, ms", _show(found), "", ""
+        new, known = (
+            figures.find(name, letters=letters)
+            for name in ("prompt, first token", "known prompt, first token")
+        )
+        name = f"first token after a prompt of {letters} letters, ms"
+        yield name, _show(new), f"known {_show(known)}", _show(figures.ratio(new, known))
     for layers in figures.values("host time of a step", "layers"):
         for turns in figures.values("host time of a step", "turns"):
             found = figures.find("host time of a step", layers=layers, turns=turns)

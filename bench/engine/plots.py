@@ -43,7 +43,10 @@ def draw_plots(figures: Figures) -> Mapping[str, str]:
         title="First token after a prompt",
         across="letters, about as many tokens",
         up="s",
-        lines=[_line(figures, "Tercet", "prompt, first token", "letters", 1e-3)],
+        lines=[
+            _line(figures, "a new prompt", "prompt, first token", "letters", 1e-3),
+            _line(figures, "a known one", "known prompt, first token", "letters", 1e-3),
+        ],
     )
     plots = {"ttfa": ttfa, "rtf": rtf, "rate": rate, "prompt": prompt}
     return {

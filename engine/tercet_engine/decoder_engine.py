@@ -25,8 +25,8 @@ Input = TypeVar("Input")
 Output = TypeVar("Output")
 
 # Any: a stage's own reply type, which only the stage looks into.
-BuildStage = Callable[[torch.device, int], DecoderStage[Input, Output, Any]]
-"""(device, most tokens of one turn) -> the stage on it."""
+BuildStage = Callable[[torch.device, BlockPool], DecoderStage[Input, Output, Any]]
+"""(device, the blocks that its turns share) -> the stage on it."""
 
 
 def build_engine(
@@ -53,7 +53,7 @@ def _build_loop(
         # On Hopper SDPA prefers cuDNN's attention, which is planned anew for each shape, and each prompt,
         # picture and sound has its own. Batches of new lengths were seen to take a second there.
         torch.backends.cuda.enable_cudnn_sdp(False)
-    stage = build_stage(device, min(shape.context, pool.capacity_tokens))
+    stage = build_stage(device, pool)
     if device.type == "cuda":
         torch.cuda.empty_cache()  # what weights took before they were joined; other processes may need it
     paged = can_attend(device, shape.head_dim)

@@ -4,8 +4,9 @@ Used by the thinker stage, on its device, between `prompts` and the decoder, by 
 merges what they see and hear into the prompt's embeddings; it knows neither tokenizer nor step loop.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Final
 
 import torch
@@ -26,16 +27,20 @@ _VISION: Final = "thinker.visual."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """What the decoder starts from. `text_embeds` are zero at media tokens: the talker gets those."""
+    """What the decoder starts from. `text_embeds` are zero at media tokens: the talker gets those.
+
+    Embeddings are those of the rows from `start` on.
+    """
 
     ids: Tensor  # (n,) int64
-    embeds: Tensor  # (n, hidden)
-    text_embeds: Tensor  # (n, hidden)
+    embeds: Tensor  # (n - start, hidden)
+    text_embeds: Tensor  # (n - start, hidden)
     positions: Tensor  # (3, n) int32
     next_position: int
     audio_tokens: int
     image_tokens: int
     video_tokens: int
+    start: int = 0
 
 
 class Encoders:
@@ -50,21 +55,28 @@ class Encoders:
         self._vision = self._load(checkpoint, _VISION, lambda: Qwen2_5OmniVisionEncoder(config.vision_config))
 
     @torch.no_grad()
-    def embed(self, prepared: Prepared, embed_tokens: Callable[[Tensor], Tensor]) -> Prompt:
-        """`embed_tokens` maps ids on this device to rows of the thinker's embedding matrix."""
+    def embed(self, prepared: Prepared, embed_tokens: Callable[[Tensor], Tensor], start: int = 0) -> Prompt:
+        """`embed_tokens` maps ids on this device to rows of the thinker's embedding matrix.
+
+        The rows before `start` need none; what is seen or heard only there is not encoded.
+        """
         config = self._config
         ids = prepared.ids.to(self._device)
-        embeds = embed_tokens(ids)
+        embeds = embed_tokens(ids[start:])
         text_embeds = embeds.clone()
         counts: dict[int, int] = {}
-        for token, features in (
-            (config.audio_token_id, self._hear(prepared.sounds)),
-            (config.image_token_id, self._see(prepared.images)),
-            (config.video_token_id, self._see(prepared.videos)),
-        ):
-            places = ids == token
-            counts[token] = len(features)
-            embeds[places] = features.to(embeds.dtype)
+        # Any: sounds for one encoder, patches for the other.
+        kinds: tuple[tuple[int, Sequence[Any], Callable[[Sequence[Any]], Tensor]], ...] = (
+            (config.audio_token_id, prepared.sounds, self._hear),
+            (config.image_token_id, prepared.images, self._see),
+            (config.video_token_id, prepared.videos, self._see),
+        )
+        for token, things, encode in kinds:
+            counts[token] = sum(thing.tokens for thing in things)
+            places = ids[start:] == token
+            wanted = int(places.sum())
+            features = encode(_drop_first(things, counts[token] - wanted))
+            embeds[places] = features[len(features) - wanted :].to(embeds.dtype)
             text_embeds[places] = 0
         return Prompt(
             ids=ids,
@@ -75,6 +87,7 @@ class Encoders:
             audio_tokens=counts[config.audio_token_id],
             image_tokens=counts[config.image_token_id],
             video_tokens=counts[config.video_token_id],
+            start=start,
         )
 
     def _hear(self, sounds: Iterable[Spectrogram]) -> Tensor:  # (tokens, hidden)
@@ -115,3 +128,9 @@ class Encoders:
             module = build()
         module.load_state_dict(weights, assign=True)
         return module.to(self._device).eval().requires_grad_(requires_grad=False)
+
+
+def _drop_first(things: Sequence[Any], tokens: int) -> Sequence[Any]:
+    """Without those that lie wholly within the first so many tokens."""
+    ends = accumulate(thing.tokens for thing in things)
+    return [thing for thing, end in zip(things, ends, strict=True) if end > tokens]

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import Qwen2_5OmniProcessor
 
 from tercet_engine.checkpoint import Checkpoint
+from tercet_engine.decoder.blocks import Key
 from tercet_engine.media import MediaProcessor, Patches, Pixels, Samples, Spectrogram, invalid
 from tercet_engine.positions import PromptLayout
 from tercet_engine.stage import StageError
@@ -27,7 +28,10 @@ Number = TypeVar("Number", bound=np.generic)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A prompt before the encoders. Media are in the order of their tokens."""
+    """A prompt before the encoders. Media are in the order of their tokens.
+
+    `keys` tell its whole blocks from others', see `prefix`; none where blocks are not shared.
+    """
 
     ids: Tensor  # (n,) int64
     positions: Tensor  # (3, n) int32
@@ -35,6 +39,7 @@ class Prepared:
     sounds: tuple[Spectrogram, ...]
     images: tuple[Patches, ...]
     videos: tuple[Patches, ...]
+    keys: tuple[Key, ...] = ()
 
     @property
     def has_media(self) -> bool:

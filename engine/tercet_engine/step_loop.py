@@ -86,6 +86,8 @@ class StepLoop(Generic[Input, Output]):
         self._scheduler = Scheduler(_read_limits(settings), pool)
         self._turns: dict[str, _Turn[Input, Output]] = {}
         self._seats: dict[str, _Seat[Input, Output]] = {}
+        self._unlearned: set[str] = set()
+        """Those in seats whose prompt may still be on its way."""
         self._load = Load()
         self._inbox: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
@@ -158,11 +160,12 @@ class StepLoop(Generic[Input, Output]):
                     self._end(turn.session, _GONE)
 
     def _admit(self) -> None:
-        for session, blocks in self._scheduler.admit():
+        for session, grant in self._scheduler.admit():
             turn = self._turns[session]
             with turn.guard:
-                picker = turn.reply.begin()
-                self._seats[session] = _Seat(number=self._cache.bind(blocks), turn=turn, picker=picker)
+                picker = turn.reply.begin(grant.known)
+                self._seats[session] = _Seat(number=self._cache.bind(grant.blocks), turn=turn, picker=picker)
+                self._unlearned.add(session)
         self._end_each(self._scheduler.expire(self._clock()), _OVERLOADED)
 
     def _ready(self) -> dict[str, int]:
@@ -253,6 +256,9 @@ class StepLoop(Generic[Input, Output]):
             with seat.turn.guard:
                 if i in picked and picked[i] is None:
                     raise ArithmeticError("the model's scores are not numbers")
+                if i in picked and seat.turn.session in self._unlearned:
+                    self._unlearned.remove(seat.turn.session)
+                    self._scheduler.learn(seat.turn.session)
                 seat.turn.reply.receive(counts[i], part, picked.get(i))
                 self._settle(seat.turn)
 
@@ -293,22 +299,28 @@ class StepLoop(Generic[Input, Output]):
             self._end(turn.session)
         elif not turn.has_asked and (size := turn.reply.size()) is not None:
             turn.has_asked = True
-            due_s = turn.arrived_s + turn.reply.due_s
             self._scheduler.join(
-                Ticket(session=turn.session, tokens=size, due_s=due_s, arrived_s=turn.arrived_s)
+                Ticket(
+                    session=turn.session,
+                    tokens=size,
+                    due_s=turn.arrived_s + turn.reply.due_s,
+                    arrived_s=turn.arrived_s,
+                    prefix=turn.reply.prefix,
+                )
             )
 
     def _end(self, session: str, failure: StageFailure | None = None) -> None:
         turn = self._turns.pop(session, None)
         if turn is None:
             return
-        self._scheduler.leave(session)
+        forgotten = self._scheduler.leave(session)
+        self._unlearned.discard(session)
         seat = self._seats.pop(session, None)
         if seat is not None:
             self._cache.release(seat.number)
             with _Contained():
                 if failure is not None:  # a turn that was cancelled may have had NaNs coming
-                    self._cache.wipe(seat.number)
+                    self._cache.wipe(forgotten)
         with _Contained():
             turn.reply.close()
         _close(turn.sink, failure)

@@ -13,6 +13,7 @@ from tercet_wire.settings import StageSettings, WindowSettings
 from torch.nn import functional
 
 from tercet_engine.checkpoint import Checkpoint, open_checkpoint
+from tercet_engine.decoder.blocks import BlockPool
 from tercet_engine.decoder.model import Decoder
 from tercet_engine.decoder.reply import Outlet, Portion
 from tercet_engine.decoder.shape import read_shape
@@ -26,8 +27,8 @@ def load_talker(settings: StageSettings) -> StageEngine[TalkerInput, TalkerOutpu
     checkpoint = open_checkpoint(settings.checkpoint)
     shape = read_shape(checkpoint.config.talker_config)
 
-    def build_stage(device: torch.device, context: int) -> TalkerStage:
-        return _build_stage(checkpoint, settings, device, context)
+    def build_stage(device: torch.device, pool: BlockPool) -> TalkerStage:
+        return _build_stage(checkpoint, settings, device, min(shape.context, pool.capacity_tokens))
 
     return build_engine(settings, shape, build_stage)
 

@@ -16,6 +16,7 @@ from tercet_wire.names import CODES_PER_S
 from tercet_wire.settings import WindowSettings
 
 from tercet_engine.code2wav.windows import message_boundaries
+from tercet_engine.decoder.blocks import Prefix
 from tercet_engine.decoder.reply import Outlet
 from tercet_engine.decoder.sampling import Defaults, Picked, Picker, resolve_choice
 from tercet_engine.stage import StageError, TalkerInput, TalkerOutput
@@ -68,6 +69,7 @@ class TalkerReply:
         self.due_s = turn.due_s
         self.fed = 0
         self.ended = False
+        self.prefix = Prefix()
         self._tables = tables
         self._outlet = outlet
         self._context = context
@@ -123,7 +125,8 @@ class TalkerReply:
     def size(self) -> int | None:
         return None if self._prompt is None else self._speech_from + self._wanted - 1
 
-    def begin(self) -> Picker:
+    def begin(self, known_blocks: int) -> Picker:
+        del known_blocks  # states tell nobody what they stand for
         ids = self._tables.ids
         return Picker(self._choice, (ids.mask, ids.pad, ids.start), self._voice.device)
 

@@ -8,6 +8,7 @@ image and video tokens the embedding counts as zero.
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Final
 
 import torch
@@ -16,6 +17,7 @@ from tercet_wire.settings import StageSettings
 from torch.nn import functional
 
 from tercet_engine.checkpoint import Checkpoint, open_checkpoint
+from tercet_engine.decoder.blocks import BlockPool
 from tercet_engine.decoder.linear import Linear, build_linear
 from tercet_engine.decoder.model import Decoder
 from tercet_engine.decoder.reply import Outlet, Portion
@@ -24,7 +26,8 @@ from tercet_engine.decoder.shape import read_shape
 from tercet_engine.decoder.uploads import upload
 from tercet_engine.decoder_engine import build_engine, read_dtype
 from tercet_engine.encoders import Encoders
-from tercet_engine.prompts import Prompter
+from tercet_engine.prefix import StateStore, list_keys
+from tercet_engine.prompts import Prepared, Prompter
 from tercet_engine.reply_text import TokenBytes
 from tercet_engine.stage import StageEngine, StageError, ThinkerInput, ThinkerOutput
 from tercet_engine.thinker_reply import ThinkerFacts, ThinkerReply
@@ -40,8 +43,8 @@ def load_thinker(settings: StageSettings) -> StageEngine[ThinkerInput, ThinkerOu
     shape = read_shape(checkpoint.config.thinker_config.text_config)
     prompter = Prompter(checkpoint)
 
-    def build_stage(device: torch.device, context: int) -> ThinkerStage:
-        return _build_stage(checkpoint, prompter, settings, device, context)
+    def build_stage(device: torch.device, pool: BlockPool) -> ThinkerStage:
+        return _build_stage(checkpoint, prompter, settings, device, pool)
 
     return build_engine(settings, shape, build_stage)
 
@@ -58,8 +61,10 @@ class ThinkerStage:
         *,
         generation: Mapping[str, Any],
         projection: Linear | None,
+        media_tokens: Sequence[int],
+        shares_prefixes: bool,
     ) -> None:
-        """`projection` is None for a checkpoint that cannot speak."""
+        """`projection` is None for a checkpoint that cannot speak; `media_tokens` are as for `list_keys`."""
         self.decoder = decoder
         self._embeddings = embeddings
         self._prompter = prompter
@@ -67,6 +72,8 @@ class ThinkerStage:
         self._defaults = read_defaults(generation)
         self._most_tokens = generation.get("max_new_tokens") or _MOST_TOKENS
         self._projection = projection
+        self._media_tokens = media_tokens
+        self._shares_prefixes = shares_prefixes
         self._threads = ThreadPoolExecutor(
             _PROMPT_THREADS,
             thread_name_prefix="thinker-prompts",
@@ -86,8 +93,14 @@ class ThinkerStage:
             choice=resolve_choice(turn.sampling, self._defaults, vocabulary=len(self._embeddings)),
             most_tokens=turn.sampling.max_tokens or self._most_tokens,
         )
-        reply.await_prompt(self._threads.submit(self._prompter.prepare, turn, first.pixels, first.samples))
+        reply.await_prompt(self._threads.submit(self._prepare, first))
         return reply
+
+    def _prepare(self, given: ThinkerInput) -> Prepared:
+        prepared = self._prompter.prepare(given.turn, given.pixels, given.samples)
+        if not self._shares_prefixes:
+            return prepared
+        return replace(prepared, keys=list_keys(prepared, self._media_tokens, self._facts.block_tokens))
 
     def gather(self, portions: Sequence[Portion[ThinkerReply]]) -> tuple[torch.Tensor, torch.Tensor]:
         fed_back = self._feed_back([portion.reply for portion in portions if portion.reply.is_speaking])
@@ -137,9 +150,9 @@ def _build_stage(
     prompter: Prompter,
     settings: StageSettings,
     device: torch.device,
-    context: int,
+    pool: BlockPool,
 ) -> ThinkerStage:
-    dtype = read_dtype(settings)
+    config, dtype = checkpoint.config.thinker_config, read_dtype(settings)
 
     def load(prefix: str) -> dict[str, torch.Tensor]:
         return {name: tensor.to(device, dtype) for name, tensor in checkpoint.load(prefix).items()}
@@ -154,21 +167,25 @@ def _build_stage(
         return functional.embedding(ids.to(device), embeddings)
 
     facts = ThinkerFacts(
-        context=context,
+        context=min(read_shape(config.text_config).context, pool.capacity_tokens),
         flush_s=settings.flush_s,
         window=settings.window,
         end_tokens=checkpoint.end_tokens,
         tokens=TokenBytes(prompter.tokenizer),
-        embed=lambda prepared: encoders.embed(prepared, embed_tokens),
+        embed=lambda prepared, start: encoders.embed(prepared, embed_tokens, start),
         media_thread=ThreadPoolExecutor(1, thread_name_prefix="thinker-media"),
         device=device,
         no_states=torch.empty(0, len(projection["weight"]) if projection else 0, dtype=dtype),
+        block_tokens=settings.block_tokens,
+        states=StateStore(most=pool.blocks),
     )
     return ThinkerStage(
-        Decoder(checkpoint.config.thinker_config.text_config, weights, head, settings.quantization),
+        Decoder(config.text_config, weights, head, settings.quantization),
         embeddings,
         prompter,
         facts,
         generation=checkpoint.generation,
         projection=build_linear(projection["weight"], projection["bias"]) if projection else None,
+        media_tokens=(config.audio_token_id, config.image_token_id, config.video_token_id),
+        shares_prefixes=settings.prefix_cache,
     )

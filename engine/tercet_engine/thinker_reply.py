@@ -16,9 +16,11 @@ import torch
 from tercet_wire.messages import Speech, StageEvent, StageFailure, TokenLogprob, TopLogprob, Turn, Usage
 from tercet_wire.settings import WindowSettings
 
+from tercet_engine.decoder.blocks import Prefix
 from tercet_engine.decoder.reply import Outlet
 from tercet_engine.decoder.sampling import Choice, Picked, Picker
 from tercet_engine.encoders import Prompt
+from tercet_engine.prefix import StateStore
 from tercet_engine.prompts import Prepared
 from tercet_engine.reply_text import ReplyText, TokenBytes
 from tercet_engine.stage import StageError, ThinkerOutput
@@ -38,11 +40,14 @@ class ThinkerFacts:
     window: WindowSettings
     end_tokens: frozenset[int]
     tokens: TokenBytes
-    embed: Callable[[Prepared], Prompt]
+    embed: Callable[[Prepared, int], Prompt]
+    """A prompt's rows from the one given on."""
     media_thread: Executor
     """Prompts with media are embedded there: encoders may take seconds."""
     device: torch.device
     no_states: torch.Tensor  # (0, talker hidden), on the CPU
+    block_tokens: int
+    states: StateStore
 
 
 class ThinkerReply:
@@ -59,6 +64,7 @@ class ThinkerReply:
         self.has_speech = turn.speech is not None
         self.fed = 0
         self.ended = False
+        self.prefix = Prefix()
         self._facts = facts
         self._outlet = outlet
         self._choice = choice
@@ -73,6 +79,8 @@ class ThinkerReply:
         self._messages = 0
         self._sent_s = 0.0
         self._urgent = _count_urgent_states(turn.speech, facts.window)
+        self._known_states: list[torch.Tensor] = []  # of blocks that others have computed
+        self._known_rows = 0
         self._prompt_states: list[torch.Tensor] = []
         self._reply_states: deque[torch.Tensor] = deque()  # of tokens fed back, not yet sent
         self._handed = 0  # reply states that were sent
@@ -107,6 +115,11 @@ class ThinkerReply:
             )
             raise StageError(StageFailure(type="context_length_exceeded", message=message, param="messages"))
         self._wanted = min(self._wanted, room)
+        if self.has_speech:
+            self._known_states = self._facts.states.find(prepared.keys)
+            self.prefix = Prefix(prepared.keys, len(self._known_states))
+        else:
+            self.prefix = Prefix(prepared.keys, len(prepared.keys))
 
     def feed(self, more: object) -> None:
         """A thinker's turn is whole from the start."""
@@ -114,13 +127,15 @@ class ThinkerReply:
     def size(self) -> int | None:
         return self._prompt_rows + self._wanted if self._prompt_rows else None
 
-    def begin(self) -> Picker:
+    def begin(self, known_blocks: int) -> Picker:
         assert self._prepared is not None  # noqa: S101 - the loop begins only what has told its size
         facts, prepared, self._prepared = self._facts, self._prepared, None
+        self.fed = self._known_rows = known_blocks * facts.block_tokens
+        self._prompt_states, self._known_states = self._known_states[:known_blocks], []
         if prepared.has_media:
-            self._await(facts.media_thread.submit(facts.embed, prepared), self._take_prompt)
+            self._await(facts.media_thread.submit(facts.embed, prepared, self.fed), self._take_prompt)
         else:
-            self._take_prompt(facts.embed(prepared))
+            self._take_prompt(facts.embed(prepared, self.fed))
         return Picker(self._choice, prepared.ids.tolist(), facts.device)
 
     def _take_prompt(self, prompt: Prompt) -> None:
@@ -147,12 +162,18 @@ class ThinkerReply:
 
     def prompt_inputs(self, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The prompt's next rows (rows, hidden) and their positions (3, rows)."""
-        span = slice(self.fed, self.fed + rows)
-        return self._prompt.embeds[span], self._prompt.positions[:, span]
+        return self._prompt.embeds[self._embedded(rows)], self._prompt.positions[
+            :, self.fed : self.fed + rows
+        ]
 
     def prompt_texts(self, rows: int) -> torch.Tensor:
         """The same rows, zero where they are not text."""
-        return self._prompt.text_embeds[self.fed : self.fed + rows]
+        return self._prompt.text_embeds[self._embedded(rows)]
+
+    def _embedded(self, rows: int) -> slice:
+        """The next rows among those that have embeddings."""
+        first = self.fed - self._prompt.start
+        return slice(first, first + rows)
 
     # --- what goes out -----------------------------------------------------------------------
 
@@ -169,9 +190,16 @@ class ThinkerReply:
         nothing = self._prompt.embeds[:0].clone()
         self._prompt = replace(self._prompt, embeds=nothing, text_embeds=nothing)
 
+    def _share_states(self) -> None:
+        if self._prompt_states and self.prefix.keys:
+            whole = torch.cat(self._prompt_states)
+            self._facts.states.keep(self.prefix.keys, whole, self._facts.block_tokens)
+            self._prompt_states = [whole]
+
     def _say(self, picked: Picked) -> None:
         if not self._said:
             self._forget_prompt()
+            self._share_states()
         self._said += 1
         self.last_token = picked.token
         self._draft.tokens.append(picked.token)
@@ -199,6 +227,7 @@ class ThinkerReply:
         prompt = self._prompt
         usage = Usage(
             prompt_tokens=self._prompt_rows,
+            prompt_cached_tokens=self._known_rows,
             prompt_audio_tokens=prompt.audio_tokens,
             prompt_image_tokens=prompt.image_tokens,
             prompt_video_tokens=prompt.video_tokens,

@@ -31,7 +31,7 @@ def render_usage(usage: Usage) -> dict[str, object]:
         "total_tokens": usage.prompt_tokens + completion_tokens,
         "prompt_tokens_details": {
             "audio_tokens": usage.prompt_audio_tokens,
-            "cached_tokens": 0,
+            "cached_tokens": usage.prompt_cached_tokens,
             "image_tokens": image_tokens,
             "text_tokens": usage.prompt_tokens - usage.prompt_audio_tokens - image_tokens,
         },

@@ -3,10 +3,17 @@
 from dataclasses import dataclass
 
 import torch
+from tercet_engine.decoder.blocks import BlockPool
 from tercet_engine.decoder.paged import Pages
 from torch.nn import functional
 
 LENGTHS = (1, 37, 200, 64, 5)
+
+
+def take_blocks(pool: BlockPool, tokens: int) -> tuple[int, ...]:
+    grant = pool.take(tokens)
+    assert grant is not None
+    return grant.blocks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

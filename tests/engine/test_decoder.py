@@ -17,6 +17,8 @@ from torch.nn import functional
 from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import Qwen2_5OmniTextConfig
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniThinkerTextModel
 
+from tests.engine.paging import take_blocks
+
 LENGTHS = (37, 5, 1, 64, 20)
 
 
@@ -81,7 +83,7 @@ class Pair:
         """Turn i advances to `cuts[i][k]` in step k."""
         cache = self.cache(block_tokens, paged=paged)
         pool = self.pool
-        seats = [cache.bind(pool.take(length) or ()) for length in LENGTHS]
+        seats = [cache.bind(take_blocks(pool, length)) for length in LENGTHS]
         results: list[list[torch.Tensor]] = [[] for _ in LENGTHS]
         for step in range(max(map(len, cuts)) - 1):
             spans = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tercet_engine.decoder.blocks import BlockPool
+from tercet_engine.decoder.blocks import BlockPool, Prefix
 from tercet_engine.decoder.kv import KVCache, Layout
 from tercet_engine.decoder.reply import Outlet, Portion
 from tercet_engine.decoder.sampling import Choice, Picked, Picker
@@ -49,6 +49,7 @@ class ToyReply:
     ended: bool = False
     said: int = 0
     closed: int = 0
+    prefix: Prefix = field(default_factory=Prefix)
 
     @property
     def due_s(self) -> float:
@@ -67,7 +68,8 @@ class ToyReply:
     def size(self) -> int | None:
         return self.order.prompt + self.order.tokens
 
-    def begin(self) -> Picker:
+    def begin(self, known_blocks: int) -> Picker:
+        assert known_blocks == 0
         self._reach("begin")
         return Picker(Choice(temperature=0.0))
 

@@ -3,8 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 import pytest
-from tercet_engine.decoder.blocks import BlockPool
+from tercet_engine.decoder.blocks import BlockPool, Grant, Prefix
 from tercet_engine.decoder.scheduler import Limits, Scheduler, Share, Ticket
+
+from tests.engine.paging import take_blocks
+
+ALONE = Prefix()
 
 
 def scheduler(
@@ -19,8 +23,15 @@ def scheduler(
     return Scheduler(limits, BlockPool(blocks=blocks, block_tokens=4))
 
 
-def ticket(session: str, *, tokens: int = 4, due_s: float = 1.0, arrived_s: float = 0.0) -> Ticket:
-    return Ticket(session=session, tokens=tokens, due_s=due_s, arrived_s=arrived_s)
+def ticket(
+    session: str,
+    *,
+    tokens: int = 4,
+    due_s: float = 1.0,
+    arrived_s: float = 0.0,
+    prefix: Prefix = ALONE,
+) -> Ticket:
+    return Ticket(session=session, tokens=tokens, due_s=due_s, arrived_s=arrived_s, prefix=prefix)
 
 
 def admitted(scheduler: Scheduler) -> list[str]:
@@ -130,12 +141,66 @@ def test_a_step_holds_next_tokens_and_a_share_of_prompts(
 def test_blocks_have_one_holder_each_and_all_come_back() -> None:
     """Whatever the order in which turns end."""
     pool = BlockPool(blocks=7, block_tokens=4)
-    first, second = pool.take(9), pool.take(16)
-    assert first is not None
-    assert second is not None
+    first, second = take_blocks(pool, 9), take_blocks(pool, 16)
     assert sorted(first + second) == list(range(7))
     assert pool.take(1) is None
     pool.give_back(first)
     pool.give_back(second)
     assert pool.free == 7
-    assert sorted(pool.take(28) or ()) == list(range(7))
+    assert sorted(take_blocks(pool, 28)) == list(range(7))
+
+
+def test_turns_that_begin_alike_share_what_was_computed() -> None:
+    """From when the first one has its prompt behind it, as far as keys agree, and while either runs."""
+    pool = BlockPool(blocks=8, block_tokens=4)
+    first = take_blocks(pool, 16)
+    assert pool.take(4, [b"a"]) == Grant((4,), 0)
+    pool.know(first, [b"a", b"b", b"c"])
+    second = pool.take(14, [b"a", b"b", b"other"])
+    assert second is not None
+    assert second.known == 2
+    assert second.blocks[:2] == first[:2]
+    assert not set(second.blocks[2:]) & set(first)
+    assert set(pool.give_back(first)) == {first[3]}
+    assert pool.take(8, [b"a", b"b"]) == Grant(first[:2], 2)
+
+
+def test_what_was_computed_goes_when_its_room_is_needed() -> None:
+    """The longest unused first, and of a prompt its end before its beginning."""
+    pool = BlockPool(blocks=4, block_tokens=4)
+    for keys in ([b"a", b"b"], [b"c"]):
+        blocks = take_blocks(pool, 4 * len(keys))
+        pool.know(blocks, keys)
+        assert pool.give_back(blocks) == []
+    assert pool.free == 4
+    held = take_blocks(pool, 8)
+    assert pool.take(4, [b"a", b"b"]) == Grant((0,), 1)
+    assert pool.take(8, [b"c"]) is None
+    pool.give_back(held)
+    assert pool.take(4, [b"c"]) == Grant((2,), 1)
+
+
+def test_a_shared_block_is_given_back_once_by_each() -> None:
+    pool = BlockPool(blocks=2, block_tokens=4)
+    first = take_blocks(pool, 4)
+    pool.know(first, [b"a"])
+    second = pool.take(4, [b"a"])
+    assert second == Grant(first, 1)
+    pool.give_back(first)
+    assert pool.take(8) is None
+    pool.give_back(first)
+    assert sorted(take_blocks(pool, 8)) == [0, 1]
+
+
+def test_a_prompt_is_shared_as_far_as_its_turn_allows() -> None:
+    """One that lacks the states of a block has to compute it."""
+    turns = scheduler()
+    keys = (b"a", b"b")
+    turns.join(ticket("a", tokens=12, prefix=Prefix(keys, 2)))
+    ((_, first),) = turns.admit()
+    turns.learn("a")
+    turns.join(ticket("b", tokens=12, prefix=Prefix(keys, 1)))
+    ((_, second),) = turns.admit()
+    assert (first.known, second.known) == (0, 1)
+    assert second.blocks[0] == first.blocks[0]
+    assert second.blocks[1] != first.blocks[1]

@@ -11,6 +11,7 @@ from tercet_engine.checkpoint import Checkpoint
 from tercet_engine.decoder.reply import Outlet
 from tercet_engine.decoder.sampling import Choice
 from tercet_engine.encoders import Encoders, Prompt
+from tercet_engine.prefix import StateStore
 from tercet_engine.prompts import Prepared, Prompter
 from tercet_engine.reply_text import TokenBytes
 from tercet_engine.stage import ThinkerOutput
@@ -25,7 +26,7 @@ CASE = {case.name: case for case in CASES}
 CPU = torch.device("cpu")
 
 Actions = Queue[Callable[[], None]]
-Embed = Callable[[Prepared], Prompt]
+Embed = Callable[[Prepared, int], Prompt]
 
 
 @pytest.fixture
@@ -49,6 +50,8 @@ def reply_to(
         media_thread=thread,
         device=CPU,
         no_states=torch.empty(0, 0),
+        block_tokens=16,
+        states=StateStore(most=8),
     )
     sink: Listener[ThinkerOutput] = Listener()
     outlet = Outlet(sink=sink, arrived_s=0.0, clock=lambda: 0.0, load=Load, later=actions.put)
@@ -63,19 +66,19 @@ def reply_to(
 def embedder(checkpoint: Checkpoint) -> Embed:
     encoders = Encoders(checkpoint, CPU, torch.float32)
     table = checkpoint.load("thinker.model.embed_tokens.")["weight"]
-    return lambda prepared: encoders.embed(prepared, lambda ids: table[ids])
+    return lambda prepared, start: encoders.embed(prepared, lambda ids: table[ids], start)
 
 
 def test_media_are_encoded_while_the_loop_goes_on(checkpoint: Checkpoint, media_thread: Executor) -> None:
     """The turn has its place and no rows yet; they are there when the encoders are done."""
     gate, actions, embed = threading.Event(), Actions(), embedder(checkpoint)
 
-    def embed_late(prepared: Prepared) -> Prompt:
+    def embed_late(prepared: Prepared, start: int) -> Prompt:
         assert gate.wait(WAIT_S)
-        return embed(prepared)
+        return embed(prepared, start)
 
     reply = reply_to(CASE["a picture"], checkpoint, embed_late, media_thread, actions)
-    reply.begin()
+    reply.begin(0)
     assert reply.ready() == 0
     gate.set()
     actions.get(timeout=WAIT_S)()
@@ -88,12 +91,12 @@ def test_a_turn_that_ends_while_its_media_are_encoded_takes_nothing(
     """What comes too late is dropped, and with it its memory."""
     gate, actions = threading.Event(), Actions()
 
-    def fail_late(_: Prepared) -> Prompt:
+    def fail_late(_: Prepared, __: int) -> Prompt:
         assert gate.wait(WAIT_S)
         raise RuntimeError("nobody hears this")
 
     reply = reply_to(CASE["a sound"], checkpoint, fail_late, media_thread, actions)
-    reply.begin()
+    reply.begin(0)
     reply.close()
     gate.set()
     actions.get(timeout=WAIT_S)()
@@ -104,6 +107,6 @@ def test_a_prompt_of_text_waits_for_no_thread(checkpoint: Checkpoint, media_thre
     """Its first rows are there at once."""
     actions = Actions()
     reply = reply_to(CASE["a question"], checkpoint, embedder(checkpoint), media_thread, actions)
-    reply.begin()
+    reply.begin(0)
     assert reply.ready() > 1
     assert actions.empty()

@@ -109,6 +109,8 @@ class Usage(Message):
     """Token counts. `prompt_tokens` includes the media tokens, which are listed beside it."""
 
     prompt_tokens: int = 0
+    prompt_cached_tokens: int = 0
+    """Of them: those that an earlier turn's prompt began with, and that were not computed again."""
     prompt_audio_tokens: int = 0
     prompt_image_tokens: int = 0
     prompt_video_tokens: int = 0

@@ -64,6 +64,8 @@ class StageSettings(BaseModel):
     block_tokens: int = Field(default=16, ge=1)
     chunk_tokens: int = Field(default=256, ge=1)
     """Most prompt tokens in one step, so that running turns are not held up."""
+    prefix_cache: bool = True
+    """The thinker keeps what it computed of prompts, as long as there is room, for those that begin alike."""
     flush_s: float = Field(default=0.04, ge=0)
     """The thinker gathers tokens this long before it sends a message (never the first two, nor those that
     the first window of speech waits for)."""

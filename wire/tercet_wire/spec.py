@@ -102,8 +102,7 @@ class StageSpec(SpecPart):
     )
     quantization: Quantization = Field(
         default="none",
-        description="int8: thinker or talker multiply in 8 bits, which a CPU does in a third of the time "
-        "or less, with small changes to what is said.",
+        description="int8: thinker or talker multiply in 8 bits, on a CPU.",
     )
     max_turns: int = Field(default=32, ge=1, description="Turns stepped at once; more wait.")
     queue_turns: int = Field(default=128, ge=0, description="Turns that may wait; more are refused.")
@@ -112,14 +111,17 @@ class StageSpec(SpecPart):
         default=0.9,
         gt=0,
         le=4,
-        description="Code2wav only: the share of its time that admitted turns may need, so that no listener "
-        "waits; others wait for a place, at most queueSeconds.",
+        description="Code2wav: share of its time that turns may need.",
     )
     kv_memory: Annotated[str, refusals.KV_MEMORY] = Field(
         default="512Mi", max_length=32, description="Memory for keys and values, such as 16Gi."
     )
     block_tokens: int = Field(default=16, ge=1, description="Tokens in one KV block.")
     chunk_tokens: int = Field(default=256, ge=1, description="Most prompt tokens in one step.")
+    prefix_cache: bool = Field(
+        default=True,
+        description="Thinker: compute once what prompts begin with alike.",
+    )
     pod_template: PodTemplateDict = Field(
         default={},
         description="Merged into this stage's pods after spec.podTemplate (Disaggregated only).",

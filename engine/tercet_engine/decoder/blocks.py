@@ -1,21 +1,49 @@
-"""Which KV blocks are free: counting only, no memory.
+"""Which KV blocks are free, held, or worth keeping: counting only, no memory.
 
 Used by the scheduler, which reserves a turn's worst case when it is admitted and gives it back when the
-turn ends. Knows nothing of tensors; `kv.py` holds the memory that the numbers stand for.
+turn ends. A block whose content has a key can serve every turn that begins with the same content; when
+nobody holds it any more, it is kept until its room is needed, the least recently used first. Knows nothing of
+tensors; `kv.py` holds the memory that the numbers stand for.
 """
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+Key = bytes
+"""Stands for the content of one block and of all before it."""
+
+
+class Prefix(NamedTuple):
+    """The keys of a turn's whole prompt blocks, and how many leading ones may come from other turns."""
+
+    keys: tuple[Key, ...] = ()
+    usable: int = 0
+
+
+class Grant(NamedTuple):
+    """A turn's blocks, in order; the first `known` ones hold what it would write there."""
+
+    blocks: tuple[int, ...]
+    known: int = 0
 
 
 class BlockPool:
-    """`blocks` numbers, each in the pool or with exactly one holder."""
+    """`blocks` numbers, each free, kept for its content, or with one holder or several that begin alike."""
 
     def __init__(self, *, blocks: int, block_tokens: int) -> None:
         self.blocks = blocks
         self.block_tokens = block_tokens
         self._free = list(range(blocks - 1, -1, -1))
+        self._holders = [0] * blocks
+        self._by_key: dict[Key, int] = {}
+        self._keys: dict[int, Key] = {}
+        self._kept: OrderedDict[int, None] = OrderedDict()
 
     @property
     def free(self) -> int:
-        return len(self._free)
+        """Those that could be taken, kept ones among them."""
+        return len(self._free) + len(self._kept)
 
     @property
     def capacity_tokens(self) -> int:
@@ -24,12 +52,52 @@ class BlockPool:
     def blocks_for(self, tokens: int) -> int:
         return -(-tokens // self.block_tokens)
 
-    def take(self, tokens: int) -> tuple[int, ...] | None:
-        """Enough blocks for `tokens`, or None if there are too few."""
-        count = self.blocks_for(tokens)
-        if count > len(self._free):
+    def take(self, tokens: int, keys: Sequence[Key] = ()) -> Grant | None:
+        """Enough blocks for `tokens`, among them those that are known of the leading `keys`; else None."""
+        known = self._find(keys)
+        fresh = self.blocks_for(tokens) - len(known)
+        if fresh > self.free - sum(block in self._kept for block in known):
             return None
-        return tuple(self._free.pop() for _ in range(count))
+        for block in known:
+            self._kept.pop(block, None)
+        blocks = (*known, *(self._take_free() for _ in range(fresh)))
+        for block in blocks:
+            self._holders[block] += 1
+        return Grant(blocks, len(known))
 
-    def give_back(self, blocks: tuple[int, ...]) -> None:
-        self._free.extend(reversed(blocks))
+    def know(self, blocks: Sequence[int], keys: Sequence[Key]) -> None:
+        """These blocks, which somebody holds, have been written and may be shared from now on."""
+        for block, key in zip(blocks, keys, strict=False):
+            if key not in self._by_key:
+                self._by_key[key] = block
+                self._keys[block] = key
+
+    def give_back(self, blocks: Sequence[int]) -> list[int]:
+        """Returns those whose content nobody can ask for any more."""
+        forgotten = []
+        for block in reversed(blocks):  # of a prompt, the end goes first when room is needed
+            self._holders[block] -= 1
+            if self._holders[block]:
+                continue
+            if block in self._keys:
+                self._kept[block] = None
+            else:
+                self._free.append(block)
+                forgotten.append(block)
+        return forgotten
+
+    def _find(self, keys: Sequence[Key]) -> list[int]:
+        known = []
+        for key in keys:
+            block = self._by_key.get(key)
+            if block is None:
+                break
+            known.append(block)
+        return known
+
+    def _take_free(self) -> int:
+        if self._free:
+            return self._free.pop()
+        block, _ = self._kept.popitem(last=False)
+        del self._by_key[self._keys.pop(block)]
+        return block

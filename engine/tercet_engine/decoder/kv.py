@@ -96,9 +96,9 @@ class KVCache:
     def release(self, seat: int) -> None:
         self._free_seats.append(seat)
 
-    def wipe(self, seat: int) -> None:
+    def wipe(self, blocks: Sequence[int]) -> None:
         """Forget what a failed turn wrote: a NaN would reach the next holder through masked keys."""
-        self.memory[:, list(set(self._tables[seat].tolist()))] = 0
+        self.memory[:, list(blocks)] = 0
 
     def plan_layout(self, spans: Sequence[Span]) -> Layout:
         """Layout of a step whose rows stand in the order of `spans` (see `order_spans`)."""

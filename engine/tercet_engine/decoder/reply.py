@@ -11,6 +11,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import torch
 from tercet_wire.messages import Load
 
+from tercet_engine.decoder.blocks import Prefix
 from tercet_engine.decoder.model import Decoder
 from tercet_engine.decoder.sampling import Picked, Picker
 from tercet_engine.stage import Sink
@@ -52,6 +53,8 @@ class Reply(Protocol[Input_contra]):
     """Rows that the decoder has kept of it."""
     ended: bool
     """Its last output has been sent."""
+    prefix: Prefix
+    """Told with its size: what others may have computed for it, and it for others."""
 
     def feed(self, more: Input_contra) -> None:
         """More input for a turn that is open."""
@@ -59,8 +62,11 @@ class Reply(Protocol[Input_contra]):
     def size(self) -> int | None:
         """Most rows that it can ever need; None until that is known."""
 
-    def begin(self) -> Picker:
-        """It has been given a place. Called once, before any row is asked for."""
+    def begin(self, known_blocks: int) -> Picker:
+        """It has been given a place. Called once, before any row is asked for.
+
+        As many leading blocks of its prefix hold its keys and values already; their rows are fed.
+        """
 
     def ready(self) -> int:
         """Rows whose inputs are there."""

@@ -7,10 +7,10 @@ cannot be passed by for ever; equal deadlines go by arrival.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from tercet_engine.decoder.blocks import BlockPool
+from tercet_engine.decoder.blocks import BlockPool, Grant, Prefix
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,7 @@ class Ticket:
     tokens: int
     due_s: float
     arrived_s: float
+    prefix: Prefix = field(default_factory=Prefix)
 
     @property
     def rank(self) -> tuple[float, float]:
@@ -45,7 +46,7 @@ class Share(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
     ticket: Ticket
-    blocks: tuple[int, ...]
+    grant: Grant
 
 
 class Scheduler:
@@ -71,25 +72,32 @@ class Scheduler:
         """Let a turn wait for a place; it must be able to fit, and its name be new."""
         self._waiting[ticket.session] = ticket
 
-    def leave(self, session: str) -> None:
-        """Forget a turn, waiting or running, and take its blocks back. Unknown names are ignored."""
+    def learn(self, session: str) -> None:
+        """A running turn has its prompt behind it: other turns may share those blocks."""
+        place = self._running[session]
+        self._pool.know(place.grant.blocks, place.ticket.prefix.keys)
+
+    def leave(self, session: str) -> list[int]:
+        """Forget a turn, waiting or running, and take its blocks back. Unknown names are ignored.
+
+        Returns the blocks whose content nobody can ask for any more.
+        """
         self._waiting.pop(session, None)
         place = self._running.pop(session, None)
-        if place is not None:
-            self._pool.give_back(place.blocks)
+        return [] if place is None else self._pool.give_back(place.grant.blocks)
 
-    def admit(self) -> list[tuple[str, tuple[int, ...]]]:
+    def admit(self) -> list[tuple[str, Grant]]:
         """Give places, and blocks for the worst case, to as many waiting turns as there is room for."""
         admitted = []
         for ticket in sorted(self._waiting.values(), key=lambda ticket: ticket.rank):
             if len(self._running) >= self._limits.max_turns:
                 break
-            blocks = self._pool.take(ticket.tokens)
-            if blocks is None:
+            grant = self._pool.take(ticket.tokens, ticket.prefix.keys[: ticket.prefix.usable])
+            if grant is None:
                 break
             del self._waiting[ticket.session]
-            self._running[ticket.session] = _Place(ticket=ticket, blocks=blocks)
-            admitted.append((ticket.session, blocks))
+            self._running[ticket.session] = _Place(ticket=ticket, grant=grant)
+            admitted.append((ticket.session, grant))
         return admitted
 
     def expire(self, now_s: float) -> list[str]:

@@ -154,6 +154,7 @@ def _build_stage(deployment: OmniDeployment, stage: Stage, checkpoint: str, core
         kv_bytes=parse_bytes(spec.kv_memory),
         block_tokens=spec.block_tokens,
         chunk_tokens=spec.chunk_tokens,
+        prefix_cache=spec.prefix_cache,
         window=deployment.spec.speech.window(),
     )
 

@@ -10,7 +10,7 @@ from tercet_engine.decoder.kv import KVCache, Layout, Span
 from tercet_engine.decoder.model import Decoder
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniThinkerTextModel
 
-from tests.engine.paging import draw_pages, expect
+from tests.engine.paging import draw_pages, expect, take_blocks
 from tests.engine.test_decoder import config
 
 pytestmark = pytest.mark.gpu
@@ -71,7 +71,7 @@ class World:
         )
         if captured:
             self.decoder.capture(self.cache, TURNS)
-        self.seats = [self.cache.bind(pool.take(16 * (turn + 3)) or ()) for turn in range(TURNS)]
+        self.seats = [self.cache.bind(take_blocks(pool, 16 * (turn + 3))) for turn in range(TURNS)]
 
     @torch.inference_mode()
     def run(self) -> list[torch.Tensor]:
