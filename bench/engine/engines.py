@@ -44,6 +44,8 @@ DEMO_KV_BYTES: Final = {"tiny": 64 * 2**20, "bench": GIB}
 THREADS: Final = 4
 MOST_TURNS: Final = 64
 CHUNK_TOKENS: Final = 2048
+NO_LIMIT: Final = 1e9
+"""What more turns than code2wav has time for do to each other is to be seen."""
 LOADERS: Final[dict[Stage, Callable[[StageSettings], StageEngine[Any, Any]]]] = {
     Stage.THINKER: load_thinker,
     Stage.TALKER: load_talker,
@@ -64,6 +66,7 @@ def build_settings(plan: Plan, stage: Stage, **changes: Any) -> StageSettings:
         "max_turns": MOST_TURNS,
         "kv_bytes": DEMO_KV_BYTES.get(plan.model, KV_BYTES[stage]),
         "chunk_tokens": CHUNK_TOKENS,
+        "max_load": NO_LIMIT,
     }
     return StageSettings.model_validate({**given, **changes})
 
