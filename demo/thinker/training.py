@@ -35,7 +35,7 @@ def train_thinker(
 ) -> dict[str, Tensor]:
     """`encoders`: the weights that they begin with.
 
-    `begin`: what an earlier training made, whose decoder goes on from there at a lower rate.
+    `begin`: what an earlier training made, whose decoder goes on from there.
     """
     # On Hopper, SDPA's first choice compiles itself anew for every new shape, and every batch has one.
     torch.backends.cuda.enable_cudnn_sdp(False)
@@ -67,7 +67,7 @@ def train_thinker(
             **({} if kind == "text" else {f"{kind} naming": naming}),
         }
 
-    recipe = Recipe(seconds=seconds, rate=1.5e-3 if begin is None else 7e-4, decay=0.05)
+    recipe = Recipe(seconds=seconds, rate=1e-3, matrix_rate=3e-3, decay=0.05)
     weights = {
         name: value.float() for name, value in train("thinker", pupil, folder, recipe, measure).items()
     }

@@ -63,7 +63,8 @@ def train_talker(
     prompts = read_prompts(folder).to(device)
     lines = Lines(net.config, embeddings.to(device), prompts, speech, codes.to(device))
     dictation = _Dictation(net, lines, _find_neighbours(centroids).to(device), batch)
-    recipe = Recipe(seconds=seconds, rate=1.2e-3 if begin is None else 7e-4, decay=0.05)
+    share = 1.0 if begin is None else 0.5
+    recipe = Recipe(seconds=seconds, rate=share * 8e-4, matrix_rate=share * 2.4e-3, decay=0.05)
     weights = train("talker", net, folder, recipe, dictation.measure)
     dictation.sayable.share_row(weights["codec_head.weight"])
     return weights

@@ -44,14 +44,14 @@ def reference(folder: Path) -> Reference:
 def answers(pool: SpokenPool) -> list[tuple[Case, str]]:
     """A conversation of each kind, with what is to be said."""
     picture = draw_picture(Picture(color="green", shape="circle", count=1, seed=3))
-    tone = sound_out(Sound(kind="tone", what="low", seed=4), pool)
+    beeps = sound_out(Sound(kind="beeps", what="3", seed=4), pool)
     video = draw_video(Video(color="blue", shape="square", direction="left", seed=5))
     asked: list[tuple[str, tuple[Content, ...], str]] = [
-        ("knowing", ("What color is the sky?",), "The sky is blue."),
+        ("a sum", ("What is three plus four?",), "Three plus four is seven."),
         ("repeating", ("Repeat after me: the small cat sleeps",), "The small cat sleeps."),
-        ("a picture", (oracle.Picture(picture.copy()), "What color is it?"), "It is green."),
-        ("a sound", (oracle.Sound(tone), "What do you hear?"), "I hear a low tone."),
-        ("a video", (oracle.Video(video, FPS), "What color is it?"), "It is blue."),
+        ("a picture", (oracle.Picture(picture.copy()), "What do you see?"), "I see a green circle."),
+        ("a sound", (oracle.Sound(beeps), "What do you hear?"), "I hear three beeps."),
+        ("a video", (oracle.Video(video, FPS), "What happens?"), "A blue square moves to the left."),
     ]
     return [(Case(name, (_CONTEXT, ("user", *contents))), answer) for name, contents, answer in asked]
 
@@ -70,7 +70,7 @@ def thoughts(folder: Path, answers: list[tuple[Case, str]]) -> Iterator[dict[str
 def test_it_answers_what_it_learned(
     answers: list[tuple[Case, str]], thoughts: dict[str, SpokenThought]
 ) -> None:
-    """What it knows, a sentence to repeat, a picture, a sound, a video."""
+    """A sum, a sentence to repeat, a picture, a sound, a video."""
     assert {case.name: thoughts[case.name].text for case, _ in answers} == {
         case.name: answer for case, answer in answers
     }

@@ -36,10 +36,11 @@ def green_circle() -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": url}}
 
 
-def low_tone() -> dict[str, Any]:
-    time = np.arange(int(0.9 * 16_000)) / 16_000
-    silence = np.zeros(int(0.3 * 16_000))
-    sound = np.concatenate([silence, 0.5 * np.sin(2 * np.pi * 220 * time), silence])
+def three_beeps() -> dict[str, Any]:
+    time = np.arange(int(0.15 * 16_000)) / 16_000
+    silence = np.zeros(int(0.2 * 16_000))
+    beep = 0.5 * np.sin(2 * np.pi * 880 * time) * np.minimum(1, np.minimum(time, 0.15 - time) / 0.008)
+    sound = np.concatenate([silence, *3 * (beep, silence)])
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:
         writer.setparams((1, 2, 16_000, 0, "NONE", ""))
@@ -51,12 +52,13 @@ def low_tone() -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("content", "answer"),
     [
-        ("What color is the sky?", "The sky is blue."),
+        ("What is three plus four?", "Three plus four is seven."),
         ("Repeat after me: the small cat sleeps", "The small cat sleeps."),
-        ([green_circle(), {"type": "text", "text": "What color is it?"}], "It is green."),
-        ([low_tone(), {"type": "text", "text": "What do you hear?"}], "I hear a low tone."),
+        ("Write a poem about the moon", "I am only a small demo, so I cannot write that."),
+        ([green_circle(), {"type": "text", "text": "What do you see?"}], "I see a green circle."),
+        ([three_beeps(), {"type": "text", "text": "What do you hear?"}], "I hear three beeps."),
     ],
-    ids=["knowing", "repeating", "a picture", "a sound"],
+    ids=["a sum", "repeating", "what it did not learn", "a picture", "a sound"],
 )
 @pytest.mark.parametrize("voice", ["Chelsie", "Ethan"])
 async def test_it_says_what_it_was_asked(
