@@ -14,7 +14,9 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -70,31 +72,50 @@ class Waiter:
 
 
 def run(folder: Path, *, rounds: int, dtype: Dtype = "float32") -> Report:
-    checkpoint = open_checkpoint(folder)
-    threads = os.cpu_count() or 1
-    settings = StageSettings(
-        stage=Stage.THINKER, checkpoint=str(folder), dtype=dtype, threads=threads, max_turns=max(TURNS)
-    )
+    """Each party has the machine to itself, in a process of its own.
+
+    OpenMP teams that outnumber the cores let go of them between two products, whoever's they are.
+    """
     variants: tuple[Quantization, ...] = ("none", "int8") if can_multiply() else ("none",)
-    engines = [load_thinker(settings.model_copy(update={"quantization": each})) for each in variants]
+    ours: list[list[Rates]] = [[] for _ in variants]
+    theirs: list[Rates] = []
+    vllm: list[Rates] = []
     with tempfile.TemporaryDirectory() as place:
         copy = Path(place)
-        export(checkpoint, copy)
-        peer = _transformers(copy, threads, dtype)
-        ours: list[list[Rates]] = [[] for _ in variants]
-        theirs: list[Rates] = []
-        vllm: list[Rates] = []
-        for number in range(
-            rounds
-        ):  # the parties take turns, so that a machine that gets slower does so for all
+        export(open_checkpoint(folder), copy)
+        for number in range(rounds):  # in turns, so that a machine that gets slower does so for all
             say(f"round {number + 1} of {rounds}")
-            for engine, rates in zip(engines, ours, strict=True):
-                rates.append(_rates(partial(_take, engine, checkpoint)))
-            theirs.append(_rates(peer))
+            for variant, rates in zip(variants, ours, strict=True):
+                rates.append(_apart(_measure_ours, folder, dtype, variant))
+            theirs.append(_apart(_measure_transformers, copy, dtype))
             vllm += _vllm(copy, dtype)
-    for engine in engines:
-        engine.shutdown()
     return judge(ours[0], theirs, vllm, dtype, in_8_bits=ours[-1] if len(ours) > 1 else ())
+
+
+def _apart(measure: Callable[..., Rates], *given: Any) -> Rates:  # Any: whatever the measurement takes
+    with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as process:
+        return process.submit(measure, *given).result()
+
+
+def _measure_ours(folder: Path, dtype: Dtype, quantization: Quantization) -> Rates:
+    engine = load_thinker(
+        StageSettings(
+            stage=Stage.THINKER,
+            checkpoint=str(folder),
+            dtype=dtype,
+            quantization=quantization,
+            threads=os.cpu_count() or 1,
+            max_turns=max(TURNS),
+        )
+    )
+    try:
+        return _rates(partial(_take, engine, open_checkpoint(folder)))
+    finally:
+        engine.shutdown()
+
+
+def _measure_transformers(folder: Path, dtype: Dtype) -> Rates:
+    return _rates(_transformers(folder, os.cpu_count() or 1, dtype))
 
 
 def judge(

@@ -117,12 +117,10 @@ def _list_sound(figures: Figures) -> Iterator[Row]:
 
 def _list_hosts(figures: Figures) -> Iterator[Row]:
     for letters in figures.values("prompt, first token", "letters"):
-        new, known = (
-            figures.find(name, letters=letters)
-            for name in ("prompt, first token", "known prompt, first token")
-        )
+        new = figures.find("prompt, first token", letters=letters)
+        again = figures.find("known prompt, first token", letters=letters)
         name = f"first token after a prompt of {letters} letters, ms"
-        yield name, _show(new), f"known {_show(known)}", _show(figures.ratio(new, known))
+        yield name, _show(new), f"known {_show(again)}", _show(figures.ratio(new, again))
     for layers in figures.values("host time of a step", "layers"):
         for turns in figures.values("host time of a step", "turns"):
             found = figures.find("host time of a step", layers=layers, turns=turns)
