@@ -19,6 +19,17 @@ BYTES_PER_S = 2 * 24_000
 BYTES_PER_CODE = 2 * 480
 
 
+Counts = tuple[int, int, int | None]
+"""Tokens of the prompt, of the reply, and codes."""
+
+
+def count_tokens(usage: CompletionUsage | None) -> Counts:
+    """What a request costs; how much of its prompt was known already depends on what came before it."""
+    assert usage is not None
+    assert usage.completion_tokens_details is not None
+    return usage.prompt_tokens, usage.completion_tokens, usage.completion_tokens_details.audio_tokens
+
+
 @dataclass
 class Reply:
     """`order` has a T for each piece of text and an A for each piece of sound, as they came."""
@@ -40,6 +51,9 @@ class Reply:
         assert self.usage is not None
         assert self.usage.completion_tokens_details is not None
         return self.usage.completion_tokens_details.audio_tokens or 0
+
+    def counts(self) -> Counts:
+        return count_tokens(self.usage)
 
     def take(self, chunk: ChatCompletionChunk) -> None:
         self.usage = chunk.usage or self.usage

@@ -64,7 +64,7 @@ async def test_kill_in_the_middle_of_a_turn_is_not_heard(
     reply = await hear(client, SPEECH, until=kill_once_it_sounds)
     assert read_metric(replicated, REPLAYS) == before + len(killed) == before + len(stages)
     assert reply.text == undisturbed.text
-    assert (reply.usage, reply.finish_reason) == (undisturbed.usage, undisturbed.finish_reason)
+    assert (reply.counts(), reply.finish_reason) == (undisturbed.counts(), undisturbed.finish_reason)
     sound, expected = (np.frombuffer(each.pcm, "<i2").astype(int) for each in (reply, undisturbed))
     assert len(sound) == len(expected)
     assert np.abs(sound - expected).max() <= 1
