@@ -7,12 +7,12 @@ for everything up to its end: tokens, positions, and what was seen and heard.
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from torch import Tensor
 
-from tercet_engine.decoder.blocks import Key
+from tercet_engine.decoder.blocks import Key, find_leading
 from tercet_engine.prompts import Prepared
 
 _KEY_BYTES: Final = 16
@@ -65,7 +65,10 @@ class StateStore:
 
     def find(self, keys: Sequence[Key]) -> list[Tensor]:
         """Of the leading keys that are known, (block tokens, talker hidden) each."""
-        return list(self._find(keys))
+        known = find_leading(self._states, keys)
+        for key in keys[: len(known)]:
+            self._states.move_to_end(key)
+        return known
 
     def keep(self, keys: Sequence[Key], states: Tensor, block_tokens: int) -> None:
         """`states` (rows, talker hidden) are those of a prompt from its first row on."""
@@ -74,11 +77,3 @@ class StateStore:
                 self._states[key] = states[index * block_tokens : (index + 1) * block_tokens].clone()
         while len(self._states) > self._most:
             self._states.popitem(last=False)
-
-    def _find(self, keys: Sequence[Key]) -> Iterator[Tensor]:
-        for key in keys:
-            states = self._states.get(key)
-            if states is None:
-                return
-            self._states.move_to_end(key)
-            yield states

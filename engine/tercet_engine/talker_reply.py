@@ -186,18 +186,12 @@ class TalkerReply:
             self._finish("length")
         elif made >= self._boundary:
             self._boundary = next(self._boundaries)
-            self._send(StageEvent(load=self._outlet.load(), elapsed_s=self._outlet.elapsed_s()), last=False)
+            self._send(self._outlet.event(), last=False)
 
     def _finish(self, reason: Literal["stop", "length"]) -> None:
         self.ended = True
         usage = Usage(codes=len(self._codes) - self._speech_from)
-        event = StageEvent(
-            finish_reason=reason,
-            usage=usage,
-            load=self._outlet.load(),
-            elapsed_s=self._outlet.elapsed_s(),
-        )
-        self._send(event, last=True)
+        self._send(self._outlet.event(finish_reason=reason, usage=usage), last=True)
 
     def _send(self, event: StageEvent, *, last: bool) -> None:
         speech = self._codes[self._speech_from :]

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Final, Literal, TypeVar
 
 import torch
-from tercet_wire.messages import Speech, StageEvent, StageFailure, TokenLogprob, TopLogprob, Turn, Usage
+from tercet_wire.messages import Speech, StageFailure, TokenLogprob, TopLogprob, Turn, Usage
 from tercet_wire.settings import WindowSettings
 
 from tercet_engine.decoder.blocks import Prefix
@@ -162,9 +162,8 @@ class ThinkerReply:
 
     def prompt_inputs(self, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The prompt's next rows (rows, hidden) and their positions (3, rows)."""
-        return self._prompt.embeds[self._embedded(rows)], self._prompt.positions[
-            :, self.fed : self.fed + rows
-        ]
+        prompt = self._prompt
+        return prompt.embeds[self._embedded(rows)], prompt.positions[:, self.fed : self.fed + rows]
 
     def prompt_texts(self, rows: int) -> torch.Tensor:
         """The same rows, zero where they are not text."""
@@ -214,7 +213,7 @@ class ThinkerReply:
         elif self._said == self._wanted:
             self._finish("length")
         elif self._is_due():
-            self._send(self._event(), last=False)
+            self._send(last=False)
 
     def _is_due(self) -> bool:
         if self._messages < _MESSAGES_AT_ONCE or self._handed < self._urgent:
@@ -233,20 +232,15 @@ class ThinkerReply:
             prompt_video_tokens=prompt.video_tokens,
             completion_tokens=self._said,
         )
-        self._send(self._event(finish_reason=reason, usage=usage), last=True)
+        self._send(last=True, finish_reason=reason, usage=usage)
 
-    def _event(
-        self, *, finish_reason: Literal["stop", "length"] | None = None, usage: Usage | None = None
-    ) -> StageEvent:
-        return StageEvent(
-            finish_reason=finish_reason,
-            usage=usage,
-            logprobs=tuple(self._draft.logprobs),
-            load=self._outlet.load(),
-            elapsed_s=self._outlet.elapsed_s(),
-        )
-
-    def _send(self, event: StageEvent, *, last: bool) -> None:
+    def _send(
+        self,
+        *,
+        last: bool,
+        finish_reason: Literal["stop", "length"] | None = None,
+        usage: Usage | None = None,
+    ) -> None:
         draft, self._draft = self._draft, _Draft()
         is_first = self._messages == 0
         positions = self._prompt.positions if is_first and self.has_speech else self._prompt.positions[:, :0]
@@ -256,7 +250,9 @@ class ThinkerReply:
             states=self._take_states(),
             positions=positions.cpu(),
             last=last,
-            event=event,
+            event=self._outlet.event(
+                finish_reason=finish_reason, usage=usage, logprobs=tuple(draft.logprobs)
+            ),
         )
         self._messages += 1
         self._sent_s = self._outlet.clock()

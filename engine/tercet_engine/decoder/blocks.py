@@ -7,11 +7,19 @@ tensors; `kv.py` holds the memory that the numbers stand for.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
+from typing import NamedTuple, TypeVar
+
+Found = TypeVar("Found")
 
 Key = bytes
 """Stands for the content of one block and of all before it."""
+
+
+def find_leading(found: Mapping[Key, Found], keys: Iterable[Key]) -> list[Found]:
+    """What is there for the first keys, up to the first of which nothing is there."""
+    return [found[key] for key in takewhile(found.__contains__, keys)]
 
 
 class Prefix(NamedTuple):
@@ -54,7 +62,7 @@ class BlockPool:
 
     def take(self, tokens: int, keys: Sequence[Key] = ()) -> Grant | None:
         """Enough blocks for `tokens`, among them those that are known of the leading `keys`; else None."""
-        known = self._find(keys)
+        known = find_leading(self._by_key, keys)
         fresh = self.blocks_for(tokens) - len(known)
         if fresh > self.free - sum(block in self._kept for block in known):
             return None
@@ -85,15 +93,6 @@ class BlockPool:
                 self._free.append(block)
                 forgotten.append(block)
         return forgotten
-
-    def _find(self, keys: Sequence[Key]) -> list[int]:
-        known = []
-        for key in keys:
-            block = self._by_key.get(key)
-            if block is None:
-                break
-            known.append(block)
-        return known
 
     def _take_free(self) -> int:
         if self._free:

@@ -6,10 +6,10 @@ from the loop's thread only. Everything else, such as places, memory and failure
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import torch
-from tercet_wire.messages import Load
+from tercet_wire.messages import Load, StageEvent, TokenLogprob, Usage
 
 from tercet_engine.decoder.blocks import Prefix
 from tercet_engine.decoder.model import Decoder
@@ -33,8 +33,21 @@ class Outlet(Generic[Output]):
     later: Callable[[Callable[[], None]], None]
     """Call this from another thread to have something done on the loop's, within the turn."""
 
-    def elapsed_s(self) -> float:
-        return self.clock() - self.arrived_s
+    def event(
+        self,
+        *,
+        finish_reason: Literal["stop", "length"] | None = None,
+        usage: Usage | None = None,
+        logprobs: tuple[TokenLogprob, ...] = (),
+    ) -> StageEvent:
+        """What goes beside a message that is sent now."""
+        return StageEvent(
+            finish_reason=finish_reason,
+            usage=usage,
+            logprobs=logprobs,
+            load=self.load(),
+            elapsed_s=self.clock() - self.arrived_s,
+        )
 
 
 class Portion(NamedTuple, Generic[ReplyT]):
