@@ -5,9 +5,7 @@ Each runs in a process of its own, so that threads and memory of one do not tell
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,10 +13,11 @@ from rich.console import Console
 from tercet_cli.errors import CommandError
 from tercet_cli.sources import DEFAULT_CACHE
 
+from bench.apart import run_apart
 from bench.machine import describe_machine
 from bench.product import ProductError
 from bench.registry import BENCHMARKS, Options
-from bench.reports import Report, print_report, write_report
+from bench.reports import print_report, write_report
 
 RESULTS: Final = Path(__file__).parent / "results"
 
@@ -32,7 +31,7 @@ def main(words: Sequence[str] | None = None) -> int:
     met = True
     for name in names:
         try:
-            report = _run_apart(BENCHMARKS[name], options)
+            report = run_apart(BENCHMARKS[name], options)
         except (CommandError, ProductError) as error:
             console.print(f"{name}: {error}", markup=False)
             return 1
@@ -40,11 +39,6 @@ def main(words: Sequence[str] | None = None) -> int:
         console.print(f"written to {write_report(report, setup, RESULTS)}", highlight=False)
         met = met and all(claim.is_met for claim in report.claims)
     return 0 if met else 1
-
-
-def _run_apart(benchmark: Callable[[Options], Report], options: Options) -> Report:
-    with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as executor:
-        return executor.submit(benchmark, options).result()
 
 
 def _parse(words: Sequence[str] | None) -> tuple[list[str], Options]:

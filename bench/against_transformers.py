@@ -79,7 +79,8 @@ def _times(wall_s: float, audio_s: float) -> str:
 
 
 def _ask(server: Server, workload: Workload, *, at_once: int, requests: int) -> Run:
-    run = asyncio.run(measure_run(server, workload.request(MODEL), at_once=at_once, requests=requests))
+    asked = [workload.request(MODEL) for _ in range(requests)]
+    run = asyncio.run(measure_run(server, asked, at_once=at_once))
     if run.failures:
         raise ProductError(f"{len(run.failures)} turns failed, the first: {run.failures[0]}")
     return run

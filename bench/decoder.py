@@ -14,9 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -32,6 +30,7 @@ from tercet_wire.names import Stage
 from tercet_wire.settings import Dtype, Quantization, StageSettings
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
+from bench.apart import run_apart
 from bench.progress import say
 from bench.reports import Claim, Report
 
@@ -77,7 +76,7 @@ def run(folder: Path, *, rounds: int, dtype: Dtype = "float32") -> Report:
     OpenMP teams that outnumber the cores let go of them between two products, whoever's they are.
     """
     variants: tuple[Quantization, ...] = ("none", "int8") if can_multiply() else ("none",)
-    ours: list[list[Rates]] = [[] for _ in variants]
+    ours: dict[Quantization, list[Rates]] = {variant: [] for variant in variants}
     theirs: list[Rates] = []
     vllm: list[Rates] = []
     with tempfile.TemporaryDirectory() as place:
@@ -85,16 +84,11 @@ def run(folder: Path, *, rounds: int, dtype: Dtype = "float32") -> Report:
         export(open_checkpoint(folder), copy)
         for number in range(rounds):  # in turns, so that a machine that gets slower does so for all
             say(f"round {number + 1} of {rounds}")
-            for variant, rates in zip(variants, ours, strict=True):
-                rates.append(_apart(_measure_ours, folder, dtype, variant))
-            theirs.append(_apart(_measure_transformers, copy, dtype))
+            for variant, rates in ours.items():
+                rates.append(run_apart(_measure_ours, folder, dtype, variant))
+            theirs.append(run_apart(_measure_transformers, copy, dtype))
             vllm += _vllm(copy, dtype)
-    return judge(ours[0], theirs, vllm, dtype, in_8_bits=ours[-1] if len(ours) > 1 else ())
-
-
-def _apart(measure: Callable[..., Rates], *given: Any) -> Rates:  # Any: whatever the measurement takes
-    with ProcessPoolExecutor(max_workers=1, mp_context=get_context("spawn")) as process:
-        return process.submit(measure, *given).result()
+    return judge(ours["none"], theirs, vllm, dtype, in_8_bits=ours.get("int8", ()))
 
 
 def _measure_ours(folder: Path, dtype: Dtype, quantization: Quantization) -> Rates:

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +27,8 @@ READY_S: Final = 300.0
 STOP_S: Final = 60.0
 
 
-Sums = dict[tuple[str, ...], tuple[float, float]]
-"""Sum and count by histogram, stage and phase."""
+Sums = Mapping[tuple[str, str, str], float]
+"""By name, stage and phase, each "" where there is none, summed over all other labels."""
 
 
 class ProductError(Exception):
@@ -47,21 +48,14 @@ class Product:
     pid: int
 
     def read_sums(self) -> Sums:
-        """All the gateway's histograms as they stand."""
+        """The gateway's metrics as they stand."""
         text = httpx.get(self.metrics_url, timeout=5.0, trust_env=False).raise_for_status().text
-        samples = [each for family in text_string_to_metric_families(text) for each in family.samples]
-        found: Sums = {}
-        for sample in samples:
-            name, _, kind = sample.name.rpartition("_")
-            if kind in ("sum", "count"):
-                labels = tuple(sample.labels.get(label, "") for label in ("stage", "phase"))
-                total, count = found.get((name, *labels), (0.0, 0.0))
-                is_sum = kind == "sum"
-                found[name, *labels] = (
-                    total + sample.value * is_sum,
-                    count + sample.value * (not is_sum),
-                )
-        return found
+        sums: defaultdict[tuple[str, str, str], float] = defaultdict(float)
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                labels = sample.labels
+                sums[sample.name, labels.get("stage", ""), labels.get("phase", "")] += sample.value
+        return sums
 
     def gateway_cost(self) -> Cost:
         """Since its start."""

@@ -44,8 +44,8 @@ def _ask(server: Server, question: str, at_once: int) -> Pace:
     request = Request(
         model=find_model(server, None), messages=[{"role": "user", "content": question}], speech=True
     )
-    asyncio.run(measure_run(server, request, at_once=at_once, requests=at_once))  # warms up
-    run = asyncio.run(measure_run(server, request, at_once=at_once, requests=_ROUNDS * at_once))
+    asyncio.run(measure_run(server, [request] * at_once, at_once=at_once))  # warms up
+    run = asyncio.run(measure_run(server, [request] * (_ROUNDS * at_once), at_once=at_once))
     return Pace(
         at_once=at_once,
         ttfa_s=_median([turn.ttfa_s for turn in run.turns]),

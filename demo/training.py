@@ -25,7 +25,9 @@ _FINAL_RATE: Final = 0.02
 """Of the highest learning rate, at the end."""
 
 _HIDDEN: Final = "s."
-"""In the name of what belongs to a list of layers, as `layers.0.self_attn` and `blocks.1.mlp`."""
+"""In the name of what belongs to a list of layers, as `layers.0.self_attn` and `blocks.1.mlp`; and in that of
+the talker's table of codes, `embed_tokens`.
+"""
 
 Losses = Mapping[str, Tensor]
 """The entry `loss` is minimised, the others are only shown."""
@@ -40,7 +42,7 @@ class Recipe:
     decay: float = 0.01
     clip: float = 1.0
     matrix_rate: float | None = None
-    """Where it is given, the matrices of hidden layers follow Muon (Jordan et al. 2024) at this rate."""
+    """Where it is given, the matrices that `_HIDDEN` names follow Muon (Jordan et al. 2024) at this rate."""
 
 
 def in_16_bits(device: torch.device) -> torch.autocast:

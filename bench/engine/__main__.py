@@ -26,7 +26,7 @@ from rich.console import Console
 from bench.engine.findings import COLUMNS, Figures, list_claims, list_rows
 from bench.engine.models import MODELS
 from bench.engine.plots import draw_plots
-from bench.engine.records import read_finished, read_records
+from bench.engine.records import Record, read_finished, read_records
 from bench.engine.worker import PARTS
 from bench.machine import describe_machine
 from bench.reports import Report, print_report, write_report
@@ -51,9 +51,10 @@ def main(words: Sequence[str] | None = None) -> int:
     is_well = True
     for model in options.model:
         unfinished = _run_parts(model, options, file, deadline)
-        report = build_report(model, file, unfinished, judged=not options.quick)
+        records = [record for record in read_records(file) if record.model == model]
+        report = build_report(model, records, unfinished, judged=not options.quick)
         print_report(report, console)
-        for name, plot in draw_plots(Figures(read_records(file))).items():
+        for name, plot in draw_plots(Figures(records)).items():
             (options.out / f"{name}-{model}.svg").write_text(plot)
         written = write_report(report, json.loads(json.dumps(setup, default=str)), options.out)
         console.print(f"written to {written}", highlight=False)
@@ -122,13 +123,12 @@ def _work(model: str, parts: list[str], options: argparse.Namespace, file: Path,
         worker.wait(GRACE_S)
 
 
-def build_report(model: str, file: Path, unfinished: Sequence[str], *, judged: bool) -> Report:
-    records = [record for record in read_records(file) if record.model == model]
+def build_report(model: str, records: Sequence[Record], unfinished: Sequence[str], *, judged: bool) -> Report:
     figures = Figures(records)
     raw = [
         {"name": each.name, "value": each.value, "unit": each.unit, "facts": each.facts} for each in records
     ]
-    title = f"{model}" + (f"; not finished: {', '.join(unfinished)}" if unfinished else "")
+    title = model + (f"; not finished: {', '.join(unfinished)}" if unfinished else "")
     return Report(
         name=f"engine-{model}",
         title=title,

@@ -55,13 +55,13 @@ def bench(  # noqa: PLR0913, PLR0917  # a command's options
 
 async def _measure(server: Server, request: Request, at_once: int, requests: int, warm_up: int) -> Run:
     if warm_up:
-        await measure_run(server, request, at_once=min(at_once, warm_up), requests=warm_up)
+        await measure_run(server, [request] * warm_up, at_once=min(at_once, warm_up))
     with Progress(
         *Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True)
     ) as bars:
         task = bars.add_task("turns", total=requests)
         return await measure_run(
-            server, request, at_once=at_once, requests=requests, on_turn=lambda: bars.advance(task)
+            server, [request] * requests, at_once=at_once, on_turn=lambda: bars.advance(task)
         )
 
 

@@ -6,7 +6,7 @@ in `timings`.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import httpx
@@ -39,19 +39,18 @@ class Run:
 
 async def measure_run(
     server: Server,
-    request: Request,
+    requests: Sequence[Request],
     *,
     at_once: int,
-    requests: int,
     on_turn: Callable[[], None] = lambda: None,
 ) -> Run:
-    """Run `requests` turns, `at_once` of them at any time; raises CommandError when not one succeeds."""
+    """Run a turn for each request, `at_once` of them at any time; raises CommandError if none succeeds."""
     turns: list[TurnFigures] = []
     failures: list[str] = []
-    waiting = iter(range(requests))
+    waiting = iter(requests)
 
-    async def keep_asking(client: httpx.AsyncClient, waiting: Iterator[int]) -> None:
-        for _ in waiting:
+    async def keep_asking(client: httpx.AsyncClient, waiting: Iterator[Request]) -> None:
+        for request in waiting:
             try:
                 turns.append(turn_figures(await measure_turn(server, client, request)))
             except CommandError as error:

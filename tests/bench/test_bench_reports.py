@@ -83,11 +83,13 @@ def test_every_part_of_the_way_to_the_first_sound_is_named_once() -> None:
 
 def test_the_way_is_read_from_what_the_histograms_grew_by() -> None:
     """Two turns before, two turns after."""
-    before: Sums = {("tercet_gateway_overhead_seconds", "", ""): (1.0, 2.0)}
-    after: Sums = {("tercet_gateway_overhead_seconds", "", ""): (1.006, 4.0)}
+    overhead, latency = "tercet_gateway_overhead_seconds", "tercet_gateway_stage_latency_seconds"
+    before: Sums = {(f"{overhead}_sum", "", ""): 1.0, (f"{overhead}_count", "", ""): 2.0}
+    after = {(f"{overhead}_sum", "", ""): 1.006, (f"{overhead}_count", "", ""): 4.0}
     for stage in Stage:
         for phase, seconds in (("first", 0.04), ("inside", 0.03)):
-            after["tercet_gateway_stage_latency_seconds", stage, phase] = (2 * seconds, 2.0)
+            after[f"{latency}_sum", stage, phase] = 2 * seconds
+            after[f"{latency}_count", stage, phase] = 2.0
     way = seam.read_way(before, after)
     assert way.reading_s == pytest.approx(0.003)
     assert way.first_s[Stage.TALKER] == pytest.approx(0.04)

@@ -48,9 +48,7 @@ class Reply:
 
     @property
     def codes(self) -> int:
-        assert self.usage is not None
-        assert self.usage.completion_tokens_details is not None
-        return self.usage.completion_tokens_details.audio_tokens or 0
+        return self.counts()[2] or 0
 
     def counts(self) -> Counts:
         return count_tokens(self.usage)
