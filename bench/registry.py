@@ -66,6 +66,13 @@ def _run_schedule(options: Options) -> Report:
     return schedule.run(schedule.SECONDS, schedule.PLOT)
 
 
+def _run_kv_memory(options: Options) -> Report:
+    del options
+    from bench import kv_memory
+
+    return kv_memory.run()
+
+
 BENCHMARKS: Final[dict[str, Callable[[Options], Report]]] = {
     "against_transformers": _run_against_transformers,
     "seam": _run_seam,
@@ -74,4 +81,5 @@ BENCHMARKS: Final[dict[str, Callable[[Options], Report]]] = {
     "decoder": _run_decoder,
     "decoder_bfloat16": _run_decoder_bfloat16,
     "schedule": _run_schedule,
+    "kv_memory": _run_kv_memory,
 }

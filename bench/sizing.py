@@ -1,7 +1,7 @@
 """`python -m bench.sizing`: what memory each stage of the published models needs, as docs/sizing.md shows it.
 
 Computed, not measured: weights are counted (`architecture`), keys and values follow from the decoder's shape
-and from what a turn reserves, and what nobody can count beforehand stands here as an assumption. A test
+and from what a turn holds at most, and what nobody can count beforehand stands here as an assumption. A test
 compares the page with what this prints.
 """
 
@@ -26,9 +26,9 @@ INT4: Final = 0.5 + (2 + 0.5) / 128
 """The same in four bits, with a 16-bit scale and a 4-bit zero for each group of 128."""
 
 REPLY_TOKENS: Final = 1024
-"""What the thinker reserves for a reply where neither the request nor the checkpoint says less."""
+"""Of a reply in the thinker, where neither the request nor the checkpoint says less."""
 CODES: Final = 4096
-"""What the talker reserves for speech where the request does not say: 82 seconds."""
+"""Of speech in the talker, where the request does not say: 82 seconds."""
 SPEAKER_ROWS: Final = 2
 """Between prompt and codes."""
 PROMPTS: Final = (512, 2048, 8192, 24_576)
@@ -62,7 +62,7 @@ class Model:
         return self.shape(stage).kv_values * HALF
 
     def turn_bytes(self, stage: Stage, prompt: int) -> int:
-        """What one spoken turn reserves when it is admitted, or holds in code2wav."""
+        """What one spoken turn holds at most."""
         if stage is Stage.CODE2WAV:
             return past_bytes(self.config.token2wav_config.dit_config)
         tokens = prompt + (REPLY_TOKENS if stage is Stage.THINKER else SPEAKER_ROWS + CODES - 1)

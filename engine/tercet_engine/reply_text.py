@@ -58,7 +58,11 @@ class ReplyText:
 
     def push(self, token: int) -> str:
         """Text that can be sent now."""
-        self._held += self._decoder.decode(self._tokens.text(token))
+        text = self._decoder.decode(self._tokens.text(token))
+        if not self._stops:
+            self.settled += 1
+            return text
+        self._held += text
         self._ends.append(self._released + len(self._held))
         return self._release(self._find_release())
 
@@ -70,8 +74,6 @@ class ReplyText:
         return self._release(self._find_release(is_final=True))
 
     def _find_release(self, *, is_final: bool = False) -> int:
-        if not self._stops:
-            return len(self._held)
         found = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
         if found:
             self.has_stopped = True

@@ -174,7 +174,12 @@ class StepLoop(Generic[Input, Output]):
     def _plan(self) -> list[Share]:
         ready = self._ready()
         singles = sum(rows == 1 for rows in ready.values())
-        return self._scheduler.plan(ready, self._pace.rows(singles=singles, most=self._settings.chunk_tokens))
+        paced_rows = self._pace.rows(singles=singles, most=self._settings.chunk_tokens)
+        shares = self._scheduler.plan(ready, paced_rows)
+        self._cache.extend(
+            [(self._seats[share.session].number, share.blocks) for share in shares if share.blocks]
+        )
+        return shares
 
     def _take_step(self, shares: Sequence[Share]) -> None:
         began_s = time.perf_counter()
@@ -202,7 +207,7 @@ class StepLoop(Generic[Input, Output]):
     def _step(self, shares: Sequence[Share]) -> None:
         seats = [self._seats[share.session] for share in shares]
         spans = [
-            Span(seat=seat.number, start=seat.turn.reply.fed, count=share.rows)
+            Span(seat=seat.number, start=seat.turn.reply.fed, rows=share.rows)
             for seat, share in zip(seats, shares, strict=True)
         ]
         order = order_spans(spans)
@@ -225,7 +230,7 @@ class StepLoop(Generic[Input, Output]):
     ) -> tuple[torch.Tensor | None, dict[int, Picked | None]]:
         """States for the next stage, a row a row; and the tokens, by their turn's index in the step."""
         portions = [
-            Portion(reply=seat.turn.reply, rows=span.count) for seat, span in zip(seats, spans, strict=True)
+            Portion(reply=seat.turn.reply, rows=span.rows) for seat, span in zip(seats, spans, strict=True)
         ]
         decoder = self._stage.decoder
         rows, positions = self._stage.gather(portions)
@@ -235,7 +240,7 @@ class StepLoop(Generic[Input, Output]):
         complete = [i for i, portion in enumerate(portions) if portion.reply.completes_with(portion.rows)]
         picked: dict[int, Picked | None] = {}
         if complete:
-            ends = list(accumulate(span.count for span in spans))
+            ends = list(accumulate(span.rows for span in spans))
             lasts = [ends[i] - 1 for i in complete]
             if len(lasts) < len(hidden):
                 hidden = hidden[upload(lasts, torch.long, hidden.device)]
@@ -250,7 +255,7 @@ class StepLoop(Generic[Input, Output]):
         states: torch.Tensor | None,
         picked: dict[int, Picked | None],
     ) -> None:
-        counts = [span.count for span in spans]
+        counts = [span.rows for span in spans]
         parts = [None] * len(spans) if states is None else torch.split(states, counts)
         for i, (seat, part) in enumerate(zip(seats, parts, strict=True)):
             with seat.turn.guard:
@@ -302,7 +307,7 @@ class StepLoop(Generic[Input, Output]):
             self._scheduler.join(
                 Ticket(
                     session=turn.session,
-                    tokens=size,
+                    size=size,
                     due_s=turn.arrived_s + turn.reply.due_s,
                     arrived_s=turn.arrived_s,
                     prefix=turn.reply.prefix,

@@ -16,7 +16,7 @@ from tercet_wire.names import CODES_PER_S
 from tercet_wire.settings import WindowSettings
 
 from tercet_engine.code2wav.windows import message_boundaries
-from tercet_engine.decoder.blocks import Prefix
+from tercet_engine.decoder.blocks import Prefix, Size
 from tercet_engine.decoder.reply import Outlet
 from tercet_engine.decoder.sampling import Defaults, Picked, Picker, resolve_choice
 from tercet_engine.stage import StageError, TalkerInput, TalkerOutput
@@ -24,7 +24,7 @@ from tercet_engine.stage import StageError, TalkerInput, TalkerOutput
 _DEFAULTS: Final = Defaults(temperature=0.9, top_k=40, top_p=0.8, repetition_penalty=1.05)
 _MOST_CODES: Final = 4096
 _CODES_PER_TOKEN: Final = 40
-"""No word takes longer to say: a short reply reserves no memory for a long speech."""
+"""No word takes longer to say: a short reply waits for no memory for a long speech."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +122,10 @@ class TalkerReply:
 
     # --- what the loop asks ------------------------------------------------------------------
 
-    def size(self) -> int | None:
-        return None if self._prompt is None else self._speech_from + self._wanted - 1
+    def size(self) -> Size | None:
+        if self._prompt is None:
+            return None
+        return Size(prompt=self._speech_from, most=self._speech_from + self._wanted - 1)
 
     def begin(self, known_blocks: int) -> Picker:
         del known_blocks  # states tell nobody what they stand for

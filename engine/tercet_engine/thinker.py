@@ -6,7 +6,7 @@ encoded on another, so that running turns go on; the decoder runs on the step lo
 image and video tokens the embedding counts as zero.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Final
@@ -103,26 +103,31 @@ class ThinkerStage:
         return replace(prepared, keys=list_keys(prepared, self._media_tokens, self._facts.block_tokens))
 
     def gather(self, portions: Sequence[Portion[ThinkerReply]]) -> tuple[torch.Tensor, torch.Tensor]:
-        fed_back = self._feed_back([portion.reply for portion in portions if portion.reply.is_speaking])
+        speaking = [portion.reply for portion in portions if portion.reply.is_speaking]
+        rows, places = self._feed_back(speaking)
+        if len(speaking) == len(portions):
+            return rows, places
+        fed_back = zip(torch.split(rows, 1), torch.split(places, 1, 1), strict=True)
         inputs = [
             next(fed_back) if portion.reply.is_speaking else portion.reply.prompt_inputs(portion.rows)
             for portion in portions
         ]
         return torch.cat([rows for rows, _ in inputs]), torch.cat([places for _, places in inputs], 1)
 
-    def _feed_back(self, replies: Sequence[ThinkerReply]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """The last token of each reply, looked up all at once: (1, hidden) and (3, 1) each."""
+    def _feed_back(self, replies: Sequence[ThinkerReply]) -> tuple[torch.Tensor, torch.Tensor]:
+        """The last token of each reply, looked up all at once: (replies, hidden) and (3, replies)."""
         device = self._embeddings.device
         tokens = upload([reply.last_token for reply in replies], torch.long, device)
         places = upload([reply.next_position for reply in replies], torch.int32, device)
-        rows = functional.embedding(tokens, self._embeddings)
-        return zip(torch.split(rows, 1), torch.split(places.expand(3, -1), 1, 1), strict=True)
+        return functional.embedding(tokens, self._embeddings), places.expand(3, -1)
 
     def hand_on(
         self, portions: Sequence[Portion[ThinkerReply]], rows: torch.Tensor, hidden: torch.Tensor
     ) -> torch.Tensor | None:
         if self._projection is None or not any(portion.reply.has_speech for portion in portions):
             return None
+        if all(portion.reply.is_speaking for portion in portions):
+            return self._projection(rows + hidden)
         counts = [portion.rows for portion in portions]
         texts = [
             part if portion.reply.is_speaking else portion.reply.prompt_texts(portion.rows)

@@ -16,7 +16,7 @@ import torch
 from tercet_wire.messages import Speech, StageFailure, TokenLogprob, TopLogprob, Turn, Usage
 from tercet_wire.settings import WindowSettings
 
-from tercet_engine.decoder.blocks import Prefix
+from tercet_engine.decoder.blocks import Prefix, Size
 from tercet_engine.decoder.reply import Outlet
 from tercet_engine.decoder.sampling import Choice, Picked, Picker
 from tercet_engine.encoders import Prompt
@@ -124,8 +124,9 @@ class ThinkerReply:
     def feed(self, more: object) -> None:
         """A thinker's turn is whole from the start."""
 
-    def size(self) -> int | None:
-        return self._prompt_rows + self._wanted if self._prompt_rows else None
+    def size(self) -> Size | None:
+        rows = self._prompt_rows
+        return Size(prompt=rows, most=rows + self._wanted) if rows else None
 
     def begin(self, known_blocks: int) -> Picker:
         assert self._prepared is not None  # noqa: S101 - the loop begins only what has told its size

@@ -87,7 +87,7 @@ class Pair:
         results: list[list[torch.Tensor]] = [[] for _ in LENGTHS]
         for step in range(max(map(len, cuts)) - 1):
             spans = {
-                turn: Span(seat=seats[turn], start=ends[step], count=ends[step + 1] - ends[step])
+                turn: Span(seat=seats[turn], start=ends[step], rows=ends[step + 1] - ends[step])
                 for turn, ends in enumerate(cuts)
                 if step + 1 < len(ends)
             }
@@ -103,7 +103,7 @@ class Pair:
         )
         layout = cache.plan_layout([spans[turn] for turn in turns])
         hidden = self.decoder.forward(rows, positions, layout, cache)
-        return torch.split(hidden, [spans[turn].count for turn in turns])
+        return torch.split(hidden, [spans[turn].rows for turn in turns])
 
 
 def even_cuts(size: int) -> list[list[int]]:

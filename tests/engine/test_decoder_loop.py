@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tercet_engine.decoder.blocks import BlockPool, Prefix
+from tercet_engine.decoder.blocks import BlockPool, Prefix, Size
 from tercet_engine.decoder.kv import KVCache, Layout
 from tercet_engine.decoder.reply import Outlet, Portion
 from tercet_engine.decoder.sampling import Choice, Picked, Picker
@@ -65,8 +65,8 @@ class ToyReply:
         self._reach("feed")
         self.order = more
 
-    def size(self) -> int | None:
-        return self.order.prompt + self.order.tokens
+    def size(self) -> Size | None:
+        return Size(prompt=self.order.prompt, most=self.order.prompt + self.order.tokens)
 
     def begin(self, known_blocks: int) -> Picker:
         assert known_blocks == 0
@@ -324,7 +324,7 @@ def test_a_session_is_open_only_once(build: Build) -> None:
     assert world.open("a").end() is None
 
 
-@pytest.mark.parametrize("order", [Order(tokens=10_000, prompt=0), Order(held=True)])
+@pytest.mark.parametrize("order", [Order(tokens=10_000), Order(held=True)])
 def test_a_client_that_leaves_frees_its_place_within_a_step(build: Build, order: Order) -> None:
     """Whether the turn is being stepped or waits for input."""
     world = build(max_turns=1)
@@ -413,7 +413,7 @@ def test_the_load_tells_turns_memory_and_lateness(build: Build) -> None:
     for _ in range(4):  # the semaphore's first permit, then a whole round that began after the clock was set
         assert orders[1].measured.acquire(timeout=WAIT_S)
     load = world.loop.load()
-    assert (load.turns, load.waiting, load.kv_used, load.lateness_s) == (1, 1, 0.5, 2.5)
+    assert (load.turns, load.waiting, load.kv_used, load.lateness_s) == (1, 1, 15 / 32, 2.5)
     for session in "ba":
         world.loop.cancel(session)
     assert [listener.end_type() for listener in listeners] == ["cancelled", "cancelled"]

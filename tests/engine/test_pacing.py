@@ -1,7 +1,7 @@
 """How long prompts are cut beside turns that decode."""
 
 import pytest
-from tercet_engine.decoder.blocks import BlockPool
+from tercet_engine.decoder.blocks import BlockPool, Size
 from tercet_engine.decoder.pacing import FEWEST_ROWS, STRETCH, Pace
 from tercet_engine.decoder.scheduler import Limits, Scheduler, Ticket
 
@@ -47,6 +47,6 @@ def test_only_prompts_longer_than_a_chunk_are_paced(prompt: int, expected: int) 
     """A short one goes whole: its first sound waits for it."""
     limits = Limits(max_turns=4, queue_turns=4, queue_s=1.0, chunk_tokens=32)
     scheduler = Scheduler(limits, BlockPool(blocks=64, block_tokens=16))
-    scheduler.join(Ticket(session="a", tokens=100, due_s=0.0, arrived_s=0.0))
+    scheduler.join(Ticket(session="a", size=Size(100, 100), due_s=0.0, arrived_s=0.0))
     scheduler.admit()
     assert [share.rows for share in scheduler.plan({"a": prompt}, 8)] == [expected]

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 import pytest
-from tercet_engine.decoder.blocks import BlockPool, Grant, Prefix
-from tercet_engine.decoder.scheduler import Limits, Scheduler, Share, Ticket
+from tercet_engine.decoder.blocks import BlockPool, Grant, Prefix, Size
+from tercet_engine.decoder.scheduler import Limits, Scheduler, Ticket
 
 from tests.engine.paging import take_blocks
 
@@ -27,11 +27,27 @@ def ticket(
     session: str,
     *,
     tokens: int = 4,
+    prompt: int | None = None,
     due_s: float = 1.0,
     arrived_s: float = 0.0,
     prefix: Prefix = ALONE,
 ) -> Ticket:
-    return Ticket(session=session, tokens=tokens, due_s=due_s, arrived_s=arrived_s, prefix=prefix)
+    """`prompt`: of its tokens; None: all of them."""
+    size = Size(prompt=tokens if prompt is None else prompt, most=tokens)
+    return Ticket(session=session, size=size, due_s=due_s, arrived_s=arrived_s, prefix=prefix)
+
+
+def planned(turns: Scheduler, ready: Mapping[str, int]) -> dict[str, int]:
+    return {share.session: share.rows for share in turns.plan(ready)}
+
+
+def see_short_replies(turns: Scheduler) -> None:
+    """A hundred that wrote nothing of what they might have."""
+    for _ in range(100):
+        turns.join(ticket("short", prompt=4, tokens=40))
+        assert admitted(turns) == ["short"]
+        turns.plan({"short": 4})
+        turns.leave("short")
 
 
 def admitted(scheduler: Scheduler) -> list[str]:
@@ -131,11 +147,158 @@ def test_a_step_holds_next_tokens_and_a_share_of_prompts(
     ready: Mapping[str, int], expected: dict[str, int]
 ) -> None:
     """Turn a is due first, then b, then c; sixteen prompt rows a step."""
-    turns = scheduler()
+    turns = scheduler(blocks=30)
     for due_s, session in enumerate("abc"):
-        turns.join(ticket(session, due_s=float(due_s)))
+        turns.join(ticket(session, tokens=40, due_s=float(due_s)))
     admitted(turns)
-    assert turns.plan(ready) == [Share(session=session, rows=rows) for session, rows in expected.items()]
+    assert planned(turns, ready) == expected
+
+
+def test_memory_is_taken_as_a_turn_grows() -> None:
+    """The prompt's when it is admitted, then a block whenever one is full."""
+    turns = scheduler(blocks=10)
+    turns.join(ticket("a", prompt=6, tokens=40))
+    ((_, grant),) = turns.admit()
+    assert len(grant.blocks) == 2
+    steps = [turns.plan({"a": rows}) for rows in (6, 1, 1, 1)]
+    assert [[len(share.blocks) for share in shares] for shares in steps] == [[0], [0], [0], [1]]
+    assert turns.kv_used == pytest.approx(0.3)
+    assert not {block for shares in steps for share in shares for block in share.blocks} & {*grant.blocks}
+
+
+def test_more_turns_run_than_fit_at_their_longest_and_all_end() -> None:
+    """Whoever finds no memory sits out until another ends; nobody for ever, whatever the order of ends."""
+    turns = scheduler(blocks=10, max_turns=8)
+    see_short_replies(turns)
+    longest = {"a": 24, "b": 20, "c": 20}
+    for session, tokens in longest.items():
+        turns.join(ticket(session, prompt=4, tokens=tokens))
+    assert admitted(turns) == ["a", "b", "c"]
+    fed = dict.fromkeys(longest, 0)
+    ended, sat_out = [], 0
+    for _ in range(sum(longest.values())):
+        ready = {session: 1 for session in longest if session not in ended}
+        if not ready:
+            break
+        steps = planned(turns, ready)
+        sat_out += len(ready) - len(steps)
+        for session, rows in steps.items():
+            fed[session] += rows
+            if fed[session] == longest[session]:
+                turns.leave(session)
+                ended.append(session)
+    assert sorted(ended) == ["a", "b", "c"]
+    assert sat_out > 0
+    assert turns.kv_used == 0.0
+
+
+def test_a_turn_that_would_lock_others_out_waits() -> None:
+    """Two that hold the whole pool, and lack a block each, would wait for each other for ever."""
+    turns = scheduler(blocks=10)
+    see_short_replies(turns)
+    for session in "ab":
+        turns.join(ticket(session, prompt=20, tokens=24))
+    assert admitted(turns) == ["a"]
+
+
+def test_what_two_share_is_not_free_when_one_of_them_ends() -> None:
+    """Of ten blocks c has one, a and b the same five: when a has ended, four are too few for b and for c."""
+    turns = scheduler(blocks=10)
+    see_short_replies(turns)
+    keys = tuple(bytes([number]) for number in range(5))
+    turns.join(ticket("c", prompt=4, tokens=32, due_s=0.0))
+    turns.join(ticket("a", prompt=20, tokens=24, prefix=Prefix(keys, 5)))
+    assert admitted(turns) == ["c", "a"]
+    turns.plan({"a": 16})
+    turns.plan({"a": 4})
+    turns.learn("a")
+    turns.join(ticket("b", prompt=20, tokens=40, prefix=Prefix(keys, 5)))
+    assert admitted(turns) == []
+    turns.leave("c")
+    assert admitted(turns) == ["b"]
+
+
+def test_nobody_is_admitted_while_one_who_runs_lacks_a_block() -> None:
+    """However soon the newcomer is due and however little it takes: it would take it for ever."""
+    turns = scheduler(blocks=10, max_turns=8)
+    see_short_replies(turns)
+    for session in "ab":
+        turns.join(ticket(session, prompt=4, tokens=32))
+    assert admitted(turns) == ["a", "b"]
+    turns.plan({"a": 4, "b": 4})
+    while planned(turns, {"a": 1, "b": 1}) == {"a": 1, "b": 1}:
+        pass
+    turns.join(ticket("c", prompt=4, tokens=4, due_s=0.0))
+    assert turns.kv_used < 1
+    assert admitted(turns) == []
+    turns.leave("a")
+    assert planned(turns, {"b": 1}) == {"b": 1}
+    assert admitted(turns) == ["c"]
+
+
+def test_who_is_refused_costs_nobody_what_was_computed() -> None:
+    """Blocks are counted before any is taken."""
+    turns = scheduler(blocks=10, max_turns=8)
+    keys = (b"a", b"b", b"c")
+    turns.join(ticket("first", prompt=12, tokens=12, prefix=Prefix(keys, 3)))
+    turns.admit()
+    turns.plan({"first": 12})
+    turns.learn("first")
+    turns.leave("first")
+    turns.join(ticket("large", prompt=4, tokens=20))
+    assert admitted(turns) == ["large"]
+    for session in ("second", "third"):
+        turns.join(ticket(session, prompt=16, tokens=32, due_s=2.0))
+    assert admitted(turns) == []
+    for session in ("second", "third"):
+        turns.leave(session)
+    turns.join(ticket("again", prompt=12, tokens=12, prefix=Prefix(keys, 3)))
+    ((_, grant),) = turns.admit()
+    assert grant.known == 3
+
+
+def test_places_are_given_as_if_all_wrote_as_much_as_those_before() -> None:
+    """And as if they wrote all that they may, before any has ended."""
+    turns = scheduler(blocks=10)
+    for session in "abc":
+        turns.join(ticket(session, prompt=4, tokens=16))
+    assert admitted(turns) == ["a", "b"]
+    for session in "abc":
+        turns.leave(session)
+    see_short_replies(turns)
+    for session in "def":
+        turns.join(ticket(session, prompt=4, tokens=16))
+    assert admitted(turns) == ["d", "e", "f"]
+
+
+def test_who_leaves_before_it_writes_teaches_nothing() -> None:
+    """Its caller went away."""
+    turns = scheduler(blocks=10)
+    for _ in range(100):
+        turns.join(ticket("gone", prompt=8, tokens=40))
+        turns.admit()
+        turns.plan({"gone": 4})
+        turns.leave("gone")
+    for session in "abc":
+        turns.join(ticket(session, prompt=4, tokens=16))
+    assert admitted(turns) == ["a", "b"]
+
+
+def test_memory_for_one_to_write_all_it_may_is_kept() -> None:
+    """Else all of them would soon wait for whom lacks least."""
+    turns = scheduler(blocks=10, max_turns=8)
+    see_short_replies(turns)
+    for session in "abcd":
+        turns.join(ticket(session, prompt=4, tokens=28))
+    assert admitted(turns) == ["a", "b", "c"]
+
+
+def test_a_later_comer_that_is_due_first_comes_first_in_a_step() -> None:
+    turns = scheduler(blocks=30)
+    for due_s, session in ((2.0, "a"), (1.0, "b")):
+        turns.join(ticket(session, tokens=40, due_s=due_s))
+        assert admitted(turns) == [session]
+    assert planned(turns, {"a": 10, "b": 10}) == {"b": 10, "a": 6}
 
 
 def test_blocks_have_one_holder_each_and_all_come_back() -> None:
@@ -143,7 +306,7 @@ def test_blocks_have_one_holder_each_and_all_come_back() -> None:
     pool = BlockPool(blocks=7, block_tokens=4)
     first, second = take_blocks(pool, 9), take_blocks(pool, 16)
     assert sorted(first + second) == list(range(7))
-    assert pool.take(1) is None
+    assert pool.free == 0
     pool.give_back(first)
     pool.give_back(second)
     assert pool.free == 7
@@ -156,8 +319,8 @@ def test_turns_that_begin_alike_share_what_was_computed() -> None:
     first = take_blocks(pool, 16)
     assert pool.take(4, [b"a"]) == Grant((4,), 0)
     pool.know(first, [b"a", b"b", b"c"])
+    assert pool.count_taken(14, [b"a", b"b", b"other"]) == 2
     second = pool.take(14, [b"a", b"b", b"other"])
-    assert second is not None
     assert second.known == 2
     assert second.blocks[:2] == first[:2]
     assert not set(second.blocks[2:]) & set(first)
@@ -175,8 +338,10 @@ def test_what_was_computed_goes_when_its_room_is_needed() -> None:
     assert pool.free == 4
     held = take_blocks(pool, 8)
     assert pool.take(4, [b"a", b"b"]) == Grant((0,), 1)
-    assert pool.take(8, [b"c"]) is None
+    assert pool.count_taken(8, [b"c"]) == 2
+    assert pool.free == 1
     pool.give_back(held)
+    assert pool.count_taken(4, [b"c"]) == 1
     assert pool.take(4, [b"c"]) == Grant((2,), 1)
 
 
@@ -186,8 +351,10 @@ def test_a_shared_block_is_given_back_once_by_each() -> None:
     pool.know(first, [b"a"])
     second = pool.take(4, [b"a"])
     assert second == Grant(first, 1)
+    assert pool.count_own(first) == 0
     pool.give_back(first)
-    assert pool.take(8) is None
+    assert pool.count_own(first) == 1
+    assert pool.free == 1
     pool.give_back(first)
     assert sorted(take_blocks(pool, 8)) == [0, 1]
 
@@ -204,3 +371,16 @@ def test_a_prompt_is_shared_as_far_as_its_turn_allows() -> None:
     assert (first.known, second.known) == (0, 1)
     assert second.blocks[0] == first.blocks[0]
     assert second.blocks[1] != first.blocks[1]
+
+
+def test_what_is_known_of_a_prompt_needs_no_rows() -> None:
+    """Two of its three blocks: after four rows the next one needs a block of its own."""
+    turns = scheduler(blocks=20)
+    keys = (b"a", b"b")
+    turns.join(ticket("a", prompt=12, tokens=20, prefix=Prefix(keys, 2)))
+    turns.admit()
+    turns.plan({"a": 12})
+    turns.learn("a")
+    turns.join(ticket("b", prompt=12, tokens=20, prefix=Prefix(keys, 2)))
+    turns.admit()
+    assert [len(turns.plan({"b": rows})[0].blocks) for rows in (4, 1)] == [0, 1]

@@ -159,7 +159,7 @@ def test_a_limit_ends_speech_and_usage_counts_the_codes(talker: Talker) -> None:
     assert event.usage.codes == len(voice.codes) == 21
 
 
-def test_a_short_reply_reserves_no_memory_for_a_long_speech(load: Load) -> None:
+def test_a_short_reply_waits_for_no_memory_of_a_long_speech(load: Load) -> None:
     """Forty codes a word at most, where the request sets no limit."""
     _, talker = load(kv_bytes=200 * 1024, block_tokens=8)
     choice = Sampling(temperature=0.0, logit_bias={8292: -100, 8294: -100})

@@ -1,9 +1,9 @@
 """Which KV blocks are free, held, or worth keeping: counting only, no memory.
 
-Used by the scheduler, which reserves a turn's worst case when it is admitted and gives it back when the
-turn ends. A block whose content has a key can serve every turn that begins with the same content; when
-nobody holds it any more, it is kept until its room is needed, the least recently used first. Knows nothing of
-tensors; `kv.py` holds the memory that the numbers stand for.
+Used by the scheduler, which takes blocks as a turn grows and gives them back when it ends. A block whose
+content has a key can serve every turn that begins with the same content; when nobody holds it any more, it
+is kept until its room is needed, the least recently used first. Knows nothing of tensors; `kv.py` holds the
+memory that the numbers stand for.
 """
 
 from collections import OrderedDict
@@ -27,6 +27,13 @@ class Prefix(NamedTuple):
 
     keys: tuple[Key, ...] = ()
     usable: int = 0
+
+
+class Size(NamedTuple):
+    """Rows that a turn begins with, and the most that it can ever keep."""
+
+    prompt: int
+    most: int
 
 
 class Grant(NamedTuple):
@@ -60,18 +67,32 @@ class BlockPool:
     def blocks_for(self, tokens: int) -> int:
         return -(-tokens // self.block_tokens)
 
-    def take(self, tokens: int, keys: Sequence[Key] = ()) -> Grant | None:
-        """Enough blocks for `tokens`, among them those that are known of the leading `keys`; else None."""
+    def count_taken(self, tokens: int, keys: Sequence[Key] = ()) -> int:
+        """How many of the free ones `take` would take."""
         known = find_leading(self._by_key, keys)
-        fresh = self.blocks_for(tokens) - len(known)
-        if fresh > self.free - sum(block in self._kept for block in known):
-            return None
+        return self.blocks_for(tokens) - sum(block not in self._kept for block in known)
+
+    def take(self, tokens: int, keys: Sequence[Key] = ()) -> Grant:
+        """Enough blocks for `tokens`, among them those that are known of the leading `keys`; there must be as
+        many free as `count_taken` says.
+        """
+        known = find_leading(self._by_key, keys)
         for block in known:
             self._kept.pop(block, None)
-        blocks = (*known, *(self._take_free() for _ in range(fresh)))
+        blocks = (*known, *(self._take_free() for _ in range(self.blocks_for(tokens) - len(known))))
         for block in blocks:
             self._holders[block] += 1
         return Grant(blocks, len(known))
+
+    def take_one(self) -> int:
+        """One more; there must be a free one."""
+        block = self._take_free()
+        self._holders[block] = 1
+        return block
+
+    def count_own(self, blocks: Iterable[int]) -> int:
+        """Those that nobody else holds: they will be free when their holder ends."""
+        return sum(self._holders[block] == 1 for block in blocks)
 
     def know(self, blocks: Sequence[int], keys: Sequence[Key]) -> None:
         """These blocks, which somebody holds, have been written and may be shared from now on."""

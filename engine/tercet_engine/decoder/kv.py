@@ -6,6 +6,7 @@ writes and reads through a `Layout`). It does not decide who gets blocks; that i
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -18,17 +19,16 @@ _GROUP_TOKENS = 8192
 """Most keys (padding included) that one group of decoding turns gathers: more would not stay in the cache."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
-    """`count` consecutive rows of the turn in `seat`, the first of them its `start`-th."""
+class Span(NamedTuple):
+    """`rows` consecutive rows of the turn in `seat`, the first of them its `start`-th."""
 
     seat: int
     start: int
-    count: int
+    rows: int
 
     @property
     def end(self) -> int:
-        return self.start + self.count
+        return self.start + self.rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class Layout:
 
 def order_spans(spans: Sequence[Span]) -> list[int]:
     """The order of a step's rows: single rows first, like lengths side by side, so that little is padded."""
-    return sorted(range(len(spans)), key=lambda i: (spans[i].count > 1, spans[i].end))
+    return sorted(range(len(spans)), key=lambda i: (spans[i].rows > 1, spans[i].end))
 
 
 class KVCache:
@@ -81,6 +81,7 @@ class KVCache:
         width = min(pool.blocks, pool.blocks_for(shape.context))
         self._tables = torch.zeros(seats, width, dtype=torch.long)
         self.tables = torch.zeros(seats, width, dtype=torch.int32, device=device) if paged else None
+        self._counts = [0] * seats
         self._free_seats = list(range(seats - 1, -1, -1))
 
     def bind(self, blocks: tuple[int, ...]) -> int:
@@ -89,9 +90,28 @@ class KVCache:
         table.fill_(blocks[0])  # where shorter turns are padded, they read their own memory
         table[: len(blocks)] = torch.tensor(blocks)
         seat = self._free_seats.pop()
+        self._counts[seat] = len(blocks)
         if self.tables is not None:
             self.tables[seat] = table.int()
         return seat
+
+    def extend(self, grown: Sequence[tuple[int, Sequence[int]]]) -> None:
+        """Append blocks to those of some seats."""
+        if not grown:
+            return
+        seats: list[int] = []
+        places: list[int] = []
+        blocks: list[int] = []
+        for seat, more in grown:
+            first = self._counts[seat]
+            self._counts[seat] += len(more)
+            seats += [seat] * len(more)
+            places += range(first, self._counts[seat])
+            blocks += more
+        self._tables[seats, places] = torch.tensor(blocks)
+        if self.tables is not None:
+            at = upload([seats, places, blocks], torch.long, self._device)
+            self.tables[at[0], at[1]] = at[2].int()
 
     def release(self, seat: int) -> None:
         self._free_seats.append(seat)
@@ -102,7 +122,7 @@ class KVCache:
 
     def plan_layout(self, spans: Sequence[Span]) -> Layout:
         """Layout of a step whose rows stand in the order of `spans` (see `order_spans`)."""
-        singles = next((i for i, span in enumerate(spans) if span.count > 1), len(spans))
+        singles = next((i for i, span in enumerate(spans) if span.rows > 1), len(spans))
         if self.tables is not None and singles:
             return self._plan_paged(self.tables, spans[:singles], spans[singles:])
         groups = [self._decode_group(first, some) for first, some in _cut(spans[:singles])]
@@ -110,7 +130,7 @@ class KVCache:
         return Layout(slots=self._slots(spans), groups=tuple(groups))
 
     def _slots(self, spans: Sequence[Span]) -> torch.Tensor:
-        seats = torch.tensor([span.seat for span in spans for _ in range(span.count)])
+        seats = torch.tensor([span.seat for span in spans for _ in range(span.rows)])
         at = torch.tensor([at for span in spans for at in range(span.start, span.end)])
         slots = self._tables[seats, at // self.block_tokens] * self.block_tokens + at % self.block_tokens
         return slots.to(self._device)
@@ -127,7 +147,7 @@ class KVCache:
     def _prompt_groups(self, first: int, spans: Sequence[Span]) -> Iterator[Group]:
         for span in spans:
             yield self._prompt_group(first, span)
-            first += span.count
+            first += span.rows
 
     def _decode_group(self, first: int, spans: Sequence[Span]) -> Group:
         lengths = torch.tensor([span.end for span in spans])
@@ -147,12 +167,12 @@ class KVCache:
     def _prompt_group(self, first: int, span: Span) -> Group:
         mask = None
         if span.start:
-            mask = torch.ones(span.count, span.end, dtype=torch.bool, device=self._device).tril(span.start)
+            mask = torch.ones(span.rows, span.end, dtype=torch.bool, device=self._device).tril(span.start)
             mask = mask[None, None]
         return Group(
             first=first,
             turns=1,
-            queries=span.count,
+            queries=span.rows,
             keys=span.end,
             blocks=self._blocks([span.seat], span.end),
             mask=mask,

@@ -11,7 +11,7 @@ from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
 import torch
 from tercet_wire.messages import Load, StageEvent, TokenLogprob, Usage
 
-from tercet_engine.decoder.blocks import Prefix
+from tercet_engine.decoder.blocks import Prefix, Size
 from tercet_engine.decoder.model import Decoder
 from tercet_engine.decoder.sampling import Picked, Picker
 from tercet_engine.stage import Sink
@@ -72,8 +72,8 @@ class Reply(Protocol[Input_contra]):
     def feed(self, more: Input_contra) -> None:
         """More input for a turn that is open."""
 
-    def size(self) -> int | None:
-        """Most rows that it can ever need; None until that is known."""
+    def size(self) -> Size | None:
+        """None until that is known."""
 
     def begin(self, known_blocks: int) -> Picker:
         """It has been given a place. Called once, before any row is asked for.

@@ -87,7 +87,7 @@ class World:
             step = sorted(shares, key=lambda share: (share[1] > 1, fed[share[0]]))  # as `order_spans` would
             rows = torch.randn(sum(count for _, count in step), HIDDEN, generator=generator).to(self.device)
             places = torch.randint(0, 60, (3, len(rows)), generator=generator, dtype=torch.int32)
-            spans = [Span(seat=self.seats[turn], start=fed[turn], count=count) for turn, count in step]
+            spans = [Span(seat=self.seats[turn], start=fed[turn], rows=count) for turn, count in step]
             layout: Layout = self.cache.plan_layout(spans)
             hidden = self.decoder.forward(rows, places.to(self.device), layout, self.cache)
             results.append(hidden.clone().cpu())
