@@ -21,6 +21,7 @@ from tercet_wire.names import DEFAULT_SETTINGS_DIR, SETTINGS_DIR_VARIABLE, Stage
 from tercet_wire.settings import StageSettings
 
 from tercet_host.outbox import Outbox
+from tercet_host.precedence import give_way
 from tercet_host.response_sink import Envelope, Render, ResponseSink
 from tercet_host.tensors import Inputs, TritonRequest
 from tercet_host.turn_gauge import TurnGauge
@@ -30,7 +31,9 @@ Input = TypeVar("Input")
 Output = TypeVar("Output")
 
 
-def read_settings(stage: Stage) -> StageSettings:
+def begin_stage(stage: Stage) -> StageSettings:
+    """To be called before the stage has threads of its own."""
+    give_way(stage)
     folder = Path(os.environ.get(SETTINGS_DIR_VARIABLE, DEFAULT_SETTINGS_DIR))
     return StageSettings.model_validate_json((folder / f"{stage}.json").read_text())
 
@@ -40,6 +43,7 @@ class StageHost(Generic[Input, Output]):
 
     `passing` is the output that carries text through a stage which has nothing to say to it; only the
     stages after the thinker have one, and only those have nothing to do in a turn without speech.
+    `watchdog` is told that the stage is loaded.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class StageHost(Generic[Input, Output]):
         parse: Callable[[Inputs, Turn | None], Input],
         render: Render[Output],
         passing: Output | None = None,
+        watchdog: Watchdog | None = None,
     ) -> None:
         self._engine = engine
         self._parse = parse
@@ -57,9 +62,10 @@ class StageHost(Generic[Input, Output]):
         self._passing = passing
         self._outbox = Outbox()
         self._gauge = TurnGauge(stage)
-        self._watchdog = Watchdog.start()
-        if self._watchdog is not None:
+        self._watchdog = watchdog
+        if watchdog is not None:
             threading.excepthook = _end_process
+            watchdog.tell_loaded()
 
     def execute(self, requests: Iterable[TritonRequest]) -> None:
         """Never raises: an exception that leaves the model's `execute` leaks the request's memory."""

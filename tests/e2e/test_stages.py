@@ -3,10 +3,13 @@
 import asyncio
 from uuid import uuid4
 
+import psutil
 import pytest
 from tercet_wire.messages import StageEvent, Turn
 from tercet_wire.names import Stage, Tensor
 
+from tests.e2e.processes import find_stage
+from tests.e2e.served import Served
 from tests.e2e.triton_client import Answer, Triton
 from tests.e2e.turns import likeness_db, relay, speak, spoken_turn, think, without_messages
 
@@ -152,3 +155,8 @@ async def test_a_turn_without_speech_is_text_only(triton: Triton) -> None:
     assert [answer.tensors[Tensor.STATES].size for answer in answers if answer.tensors] == [0] * (
         len(answers) - 1
     )
+
+
+def test_what_runs_ahead_gives_way_to_what_is_heard(colocated: Served) -> None:
+    thinker, talker, code2wav = (find_stage(colocated, stage).nice() for stage in Stage)
+    assert thinker == talker > code2wav == psutil.Process().nice()

@@ -1,5 +1,6 @@
 """The adapters over a fake stage: what Triton is told, and how often."""
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tercet_engine.stage import Code2WavOutput, StageError, TalkerOutput, ThinkerOutput
+from tercet_host.watchdog import Watchdog
 from tercet_wire.messages import ChatMessage, Speech, StageEvent, StageFailure, TextPart, Turn
 from tercet_wire.names import Stage
 
@@ -265,3 +267,25 @@ def test_unloading_stops_the_stage(load: Loader) -> None:
     loaded = load(Stage.THINKER)
     loaded.model.finalize()
     assert loaded.engine.stopped
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_the_watchdog_hears_that_the_stage_is_loaded_and_that_it_goes(
+    load: Loader, monkeypatch: pytest.MonkeyPatch, stage: Stage
+) -> None:
+    """One that hears nothing takes an idle stage for one that is stuck."""
+    heard: list[str] = []
+
+    class Recorder:
+        def tell_loaded(self) -> None:
+            heard.append("loaded")
+
+        def dismiss(self) -> None:
+            heard.append("farewell")
+
+    monkeypatch.setattr(Watchdog, "start", Recorder)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)  # which the host sets
+    loaded = load(stage)
+    assert heard == ["loaded"]
+    loaded.model.finalize()
+    assert heard == ["loaded", "farewell"]

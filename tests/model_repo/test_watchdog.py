@@ -1,4 +1,4 @@
-"""The server goes with a stage that dies, and stays when the stage says farewell."""
+"""The server goes with a stage that dies or is stuck at its start, and stays when the stage says farewell."""
 
 import signal
 import subprocess
@@ -12,14 +12,27 @@ from tercet_host.watchdog import Watchdog
 
 WAIT_S = 20
 
-# A stage: it starts the watchdog, says so, and then ends in the way it is told.
+STUCK_S = 1
+
+# A stage: it starts the watchdog, says so, loads as it is told, and then ends as it is told.
 STAGE = """
 import sys
+import time
 from pathlib import Path
 from tercet_host.watchdog import Watchdog
-guard = Watchdog(int(sys.argv[1]), Path(sys.argv[2]))
+guard = Watchdog(int(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]))
 print("started", flush=True)
-if sys.stdin.readline() == "farewell\\n":
+def read_on_stuck():
+    return sys.stdin.readline().strip()
+if sys.argv[4] in ("stuck", "failing"):
+    read_on_stuck()
+if sys.argv[4] == "failing":
+    sys.exit("a checkpoint is missing")
+end = time.monotonic() + 3 * float(sys.argv[3])
+while sys.argv[4] == "busy" and time.monotonic() < end:
+    pass
+guard.tell_loaded()
+if read_on_stuck() == "farewell":
     guard.dismiss()
 """
 
@@ -38,11 +51,14 @@ def region(tmp_path: Path) -> Path:
     return file
 
 
-def start_stage(server: subprocess.Popen[bytes], region: Path) -> subprocess.Popen[str]:
+def start_stage(
+    server: subprocess.Popen[bytes], region: Path, loading: str = "quick"
+) -> subprocess.Popen[str]:
     stage = subprocess.Popen(
-        [sys.executable, "-c", STAGE, str(server.pid), str(region)],
+        [sys.executable, "-c", STAGE, str(server.pid), str(region), str(STUCK_S), loading],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     )
     assert stage.stdout is not None
@@ -65,6 +81,52 @@ def test_a_stage_that_says_farewell_leaves_its_server(server: subprocess.Popen[b
     assert stage.returncode == 0
     assert server.poll() is None
     assert region.exists()
+
+
+def test_a_stage_that_is_stuck_at_its_start_ends_with_its_stacks_in_the_log(
+    server: subprocess.Popen[bytes], region: Path
+) -> None:
+    with start_stage(server, region, "stuck") as stage:
+        assert stage.wait(WAIT_S) == -signal.SIGABRT
+        assert stage.stderr is not None
+        log = stage.stderr.read()
+    assert server.wait(WAIT_S) == -signal.SIGKILL
+    assert "done nothing for 1 s" in log
+    assert "in read_on_stuck" in log
+
+
+def test_a_stage_that_hears_no_signal_goes_as_well(server: subprocess.Popen[bytes], region: Path) -> None:
+    with start_stage(server, region, "stuck") as stage:
+        stage.send_signal(signal.SIGSTOP)
+        try:
+            assert stage.wait(WAIT_S) == -signal.SIGKILL
+        finally:
+            stage.kill()
+    assert server.wait(WAIT_S) == -signal.SIGKILL
+
+
+def test_a_stage_that_cannot_be_loaded_leaves_its_server_to_say_so(
+    server: subprocess.Popen[bytes], region: Path
+) -> None:
+    """Triton notices by itself, and its log names the fault."""
+    with start_stage(server, region, "failing") as stage:
+        assert stage.stdin is not None
+        stage.stdin.close()
+        assert stage.wait(WAIT_S) == 1
+    with pytest.raises(subprocess.TimeoutExpired):
+        server.wait(2 * STUCK_S)
+
+
+@pytest.mark.parametrize("loading", ["quick", "busy"])
+def test_a_stage_that_loads_long_or_waits_for_turns_is_left_alone(
+    server: subprocess.Popen[bytes], region: Path, loading: str
+) -> None:
+    with start_stage(server, region, loading) as stage:
+        with pytest.raises(subprocess.TimeoutExpired):
+            stage.wait(5 * STUCK_S)
+        stage.communicate("farewell\n", WAIT_S)
+    assert stage.returncode == 0
+    assert server.poll() is None
 
 
 def test_only_triton_is_watched() -> None:

@@ -4,13 +4,17 @@ Loaded by Triton's Python backend. It names the tensors; the conversation with T
 the network in `tercet_engine`.
 """
 
+from tercet_host.watchdog import Watchdog
+
+WATCHDOG = Watchdog.start()  # before the imports that take long
+
 from typing import Any
 
 import numpy as np
 from tercet_engine.code2wav.stage import load_code2wav
 from tercet_engine.stage import Code2WavInput, Code2WavOutput
 from tercet_host.response_sink import Envelope
-from tercet_host.stage_host import StageHost, read_settings
+from tercet_host.stage_host import StageHost, begin_stage
 from tercet_host.tensors import Inputs, TritonTensor, build_array, build_flag, build_text
 from tercet_wire.messages import StageEvent, Turn
 from tercet_wire.names import Stage, Tensor
@@ -20,9 +24,14 @@ NO_PCM = Code2WavOutput(pcm=np.empty(0, np.int16), last=False, event=StageEvent(
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, Any]) -> None:
-        engine = load_code2wav(read_settings(Stage.CODE2WAV))
+        engine = load_code2wav(begin_stage(Stage.CODE2WAV))
         self._host = StageHost(
-            engine, stage=Stage.CODE2WAV, parse=parse_input, render=render_output, passing=NO_PCM
+            engine,
+            stage=Stage.CODE2WAV,
+            parse=parse_input,
+            render=render_output,
+            passing=NO_PCM,
+            watchdog=WATCHDOG,
         )
 
     def execute(self, requests: list[Any]) -> None:

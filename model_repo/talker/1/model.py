@@ -4,13 +4,17 @@ Loaded by Triton's Python backend. It names the tensors; the conversation with T
 the network in `tercet_engine`.
 """
 
+from tercet_host.watchdog import Watchdog
+
+WATCHDOG = Watchdog.start()  # before the imports that take long
+
 from typing import Any
 
 import torch
 from tercet_engine.stage import TalkerInput, TalkerOutput
 from tercet_engine.talker import load_talker
 from tercet_host.response_sink import Envelope
-from tercet_host.stage_host import StageHost, read_settings
+from tercet_host.stage_host import StageHost, begin_stage
 from tercet_host.tensors import Inputs, TritonTensor, build_flag, build_integers, build_text
 from tercet_wire.messages import StageEvent, Turn
 from tercet_wire.names import Stage, Tensor
@@ -20,7 +24,7 @@ NO_CODES = TalkerOutput(codes=(), last=False, event=StageEvent())
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, Any]) -> None:
-        settings = read_settings(Stage.TALKER)
+        settings = begin_stage(Stage.TALKER)
         self._dtype: torch.dtype = getattr(torch, settings.dtype)
         self._host = StageHost(
             load_talker(settings),
@@ -28,6 +32,7 @@ class TritonPythonModel:
             parse=self._parse_input,
             render=render_output,
             passing=NO_CODES,
+            watchdog=WATCHDOG,
         )
 
     def execute(self, requests: list[Any]) -> None:

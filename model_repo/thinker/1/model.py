@@ -4,6 +4,10 @@ Loaded by Triton's Python backend. It names the tensors; the conversation with T
 the network in `tercet_engine`.
 """
 
+from tercet_host.watchdog import Watchdog
+
+WATCHDOG = Watchdog.start()  # before the imports that take long
+
 from typing import Any
 
 import numpy as np
@@ -11,7 +15,7 @@ import torch
 from tercet_engine.stage import ThinkerInput, ThinkerOutput
 from tercet_engine.thinker import load_thinker
 from tercet_host.response_sink import Envelope
-from tercet_host.stage_host import StageHost, read_settings
+from tercet_host.stage_host import StageHost, begin_stage
 from tercet_host.tensors import Inputs, TritonTensor, build_array, build_flag, build_integers, build_text
 from tercet_wire.messages import Turn
 from tercet_wire.names import Stage, Tensor
@@ -22,8 +26,10 @@ NO_SAMPLES = np.empty(0, np.float32)
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, Any]) -> None:
-        engine = load_thinker(read_settings(Stage.THINKER))
-        self._host = StageHost(engine, stage=Stage.THINKER, parse=parse_input, render=render_output)
+        engine = load_thinker(begin_stage(Stage.THINKER))
+        self._host = StageHost(
+            engine, stage=Stage.THINKER, parse=parse_input, render=render_output, watchdog=WATCHDOG
+        )
 
     def execute(self, requests: list[Any]) -> None:
         self._host.execute(requests)
