@@ -22,6 +22,7 @@ from tercet_cli.ports import pick_ports
 from tercet_cli.servers import Server
 
 BENCH_YAML: Final = Path(__file__).parent / "bench.yaml"
+MIDPOINT_YAML: Final = Path(__file__).parent / "midpoint.yaml"
 MODEL: Final = "bench"
 READY_S: Final = 300.0
 STOP_S: Final = 60.0

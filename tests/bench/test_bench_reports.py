@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from tercet_cli.deployment_file import read_deployment
 from tercet_cli.measuring import Run
 from tercet_cli.timings import TurnFigures
 from tercet_wire.names import Stage
 
-from bench import against_transformers, seam
+from bench import against_transformers, product, seam
 from bench.__main__ import main
 from bench.machine import describe_machine
 from bench.product import Sums
@@ -40,13 +41,20 @@ WAY = seam.Way(
 
 
 def _round(ttfa_s: float, peer_s: float) -> against_transformers.Round:
-    """Eight turns take 8 s here and five times as long as one there."""
+    """Eight turns take 8 s here and five times as long as one there; with midpoint all takes half."""
+    with_rk4, with_midpoint = (
+        against_transformers.ProductRun(
+            single=Run(turns=(_turn(share * ttfa_s, share * 0.2),), failures=(), wall_s=share * 2.0),
+            many=Run(turns=(_turn(3 * ttfa_s, 0.7),) * 8, failures=(), wall_s=share * 8.0),
+            gateway_cpu_s=0.8,
+        )
+        for share in (1.0, 0.5)
+    )
     return against_transformers.Round(
-        single=Run(turns=(_turn(ttfa_s, 0.2),), failures=(), wall_s=2.0),
+        product=with_rk4,
+        midpoint=with_midpoint,
         peer_single=PeerRun(wall_s=peer_s, audio_s=10.0),
-        many=Run(turns=(_turn(3 * ttfa_s, 0.7),) * 8, failures=(), wall_s=8.0),
         peer_many=PeerRun(wall_s=5 * peer_s, audio_s=80.0),
-        gateway_cpu_s=0.8,
     )
 
 
@@ -55,13 +63,25 @@ def test_claims_are_judged_on_medians() -> None:
     report = against_transformers.judge(
         [_round(0.1, 7.0), _round(9.0, 7.0), _round(0.1, 7.0)], gateway_rss_bytes=100 * 2**20
     )
-    first_sound, rtf, throughput, lengths = report.claims
+    first_sound, rtf, cheap_rtf, throughput, lengths = report.claims
     assert first_sound.measured == pytest.approx(70.0)
     assert rtf.measured == pytest.approx(0.2 / 0.7)
+    assert cheap_rtf.measured == pytest.approx(0.1 / 0.7)
     assert throughput.measured == pytest.approx((80 / 8) / (80 / 35))
     assert lengths.measured == pytest.approx(1.0)
-    assert [claim.is_met for claim in report.claims] == [True, False, True, True]
+    assert [claim.is_met for claim in report.claims] == [True, False, False, True, True]
     json.dumps(report.raw)
+
+
+def test_the_two_deployments_differ_in_their_solver_alone() -> None:
+    """Else more than that is compared."""
+    reference, midpoint = (
+        read_deployment(path).model_dump() for path in (product.BENCH_YAML, product.MIDPOINT_YAML)
+    )
+    assert midpoint["spec"]["speech"] != reference["spec"]["speech"]
+    for each in (reference, midpoint):
+        del each["spec"]["speech"]["solver"], each["spec"]["speech"]["points"]
+    assert midpoint == reference
 
 
 def test_the_seam_is_first_sound_over_its_computing() -> None:

@@ -17,7 +17,7 @@ from tests.wire.mistakes import build_document
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("crd")
 
-EXAMPLES = sorted((*ROOT.glob("examples/*.yaml"), ROOT / "bench" / "bench.yaml"))
+EXAMPLES = sorted((*ROOT.glob("examples/*.yaml"), *ROOT.glob("bench/*.yaml")))
 KUBECONFORM = (
     Path(os.environ.get("KUBE_BIN") or Path.home() / ".cache/tercet/kube/v1.35.4/bin") / "kubeconform"
 )
