@@ -55,14 +55,16 @@ def main(words: Sequence[str] | None = None) -> int:
     given = _parse(words)
     given.folder.mkdir(parents=True, exist_ok=True)
     console = Console()
-    with Model(given.checkpoint, WINDOWS, given.threads, given.quantization) as model:
-        answers = _examine(model, given)
+    needed = {name: WINDOWS[name] for name in {*given.windows, DEFAULT, WHOLE}}
+    with Model(given.checkpoint, needed, given.threads, given.quantization) as model:
+        answers = _examine(model, given) if given.answers else {}
         _show_answers(answers, console)
         speech, lines, recogniser = _listen(model, given)
         _show_speech(speech, console)
-        peer = _compare(model, recogniser, lines, given)
+        peer = _compare(model, recogniser, lines, given) if given.compared else {}
+    if peer:
         _show_peer(peer, console)
-    pace = [asdict(each) for each in measure_pace(given.checkpoint, _QUESTION)]
+    pace = [] if given.no_pace else [asdict(each) for each in measure_pace(given.checkpoint, _QUESTION)]
     _show_pace(pace, console)
     report = given.folder / "evaluation.json"
     found = {"answers": answers, "speech": speech, "transformers": peer, "pace": pace}
@@ -105,13 +107,13 @@ def _listen(
     recogniser = Recogniser([*draw_sentences(_SEED, _GRAMMAR, held_out=False), *sentences])
     heard: dict[str, Any] = {}
     spoken: dict[str, list[Line]] = {}
-    for voice in VOICES:
+    for voice in (each for each in VOICES if each.name in given.voice):
         lines = spoken[voice.name] = speak_lines(model, sentences, voice)
         ends = measure_ends(model, lines, DEFAULT)
         heard[voice.name] = {
             "word errors": {
                 "espeak-ng itself": asdict(hear_originals(recogniser, lines)),
-                **{name: asdict(hear(recogniser, model, lines, name)) for name in WINDOWS},
+                **{name: asdict(hear(recogniser, model, lines, name)) for name in given.windows},
             },
             "ends within 0.3 s": float(np.mean([quiet <= _LATE_S for quiet in ends.quiet_s])),
             "length beside the original": [min(ends.lengths), max(ends.lengths)],
@@ -183,10 +185,14 @@ def _parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--answers", type=int, default=200, help="questions of each kind")
     parser.add_argument("--sentences", type=int, default=300, help="that are spoken in each voice")
     parser.add_argument("--compared", type=int, default=20, help="of them, by transformers too")
+    voices = [voice.name for voice in VOICES]
+    parser.add_argument("--voice", nargs="+", default=voices, choices=voices)
+    parser.add_argument("--windows", nargs="+", default=list(WINDOWS), choices=list(WINDOWS))
     parser.add_argument("--threads", type=int, default=2, help="of each stage")
     parser.add_argument(
         "--quantization", default="none", choices=get_args(Quantization), help="of thinker and talker"
     )
+    parser.add_argument("--no-pace", action="store_true", help="start no server")
     parser.add_argument("--workers", type=int, default=2)
     return parser.parse_args(words)
 

@@ -116,7 +116,12 @@ def _train_vocoder(setting: Setting) -> None:
     config = build_demo_config().token2wav_config.bigvgan_config
     speech = read_speech(setting.folder).to(setting.torch_device)
     weights = train_vocoder(
-        config, speech, setting.folder, seconds=setting.duration("vocoder"), batch=setting.batch("vocoder")
+        config,
+        speech,
+        setting.folder,
+        seconds=setting.duration("vocoder"),
+        batch=setting.batch("vocoder"),
+        begin=setting.begin("vocoder"),
     )
     _keep(weights, setting, "vocoder")
 
@@ -215,6 +220,6 @@ STEPS: Final = {
     "talker": Step(run=_train_talker, makes="talker.pt"),
     "assemble": Step(run=_assemble, makes="checkpoint"),
 }
-FURTHER: Final = ("thinker", "talker")
+FURTHER: Final = ("thinker", "talker", "vocoder")
 LANES: Final = (("encoders", "thinker", "dit"), ("talker", "vocoder"))
 """What is trained side by side; within a lane one after the other, for the cores."""

@@ -6,6 +6,7 @@ from there.
 """
 
 import math
+import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from demo.muon import Muon
+
 _SAVE_EVERY_S: Final = 60.0
 _REPORT_EVERY_S: Final = 10.0
 _AVERAGED_SHARE: Final = 0.05
@@ -24,10 +27,10 @@ _AVERAGE_EVERY: Final = 4
 _FINAL_RATE: Final = 0.02
 """Of the highest learning rate, at the end."""
 
-_HIDDEN: Final = "s."
-"""In the name of what belongs to a list of layers, as `layers.0.self_attn` and `blocks.1.mlp`; and in that of
-the talker's table of codes, `embed_tokens`.
-"""
+_IN_LAYERS: Final = re.compile(r"s\.\d+\.")
+"""In the name of what belongs to a list of layers, as `layers.0.self_attn`, `blocks.1.mlp` and `ups.2.0`."""
+_LEAST_OF_MATRIX: Final = 16
+"""Rows and columns; what is smaller is little more than a few vectors."""
 
 Losses = Mapping[str, Tensor]
 """The entry `loss` is minimised, the others are only shown."""
@@ -42,13 +45,18 @@ class Recipe:
     decay: float = 0.01
     clip: float = 1.0
     matrix_rate: float | None = None
-    """Where it is given, the matrices that `_HIDDEN` names follow Muon (Jordan et al. 2024) at this rate."""
+    """Where it is given, the matrices of hidden layers follow Muon (Jordan et al. 2024) at this rate; a
+    convolution's kernel is one, of a row for each first channel.
+    """
 
 
 def in_16_bits(device: torch.device) -> torch.autocast:
     """Compute in bfloat16 where the device multiplies it faster."""
-    fast = device.type == "cuda" or torch.cpu.get_capabilities().get("avx512_bf16", False)
-    return torch.autocast(device.type, torch.bfloat16, bool(fast))
+    return torch.autocast(device.type, torch.bfloat16, _has_fast_16_bits(device))
+
+
+def _has_fast_16_bits(device: torch.device) -> bool:
+    return device.type == "cuda" or bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
 
 
 def train(
@@ -69,7 +77,8 @@ class _Run:
         self._name, self._net, self._recipe = name, net, recipe
         self._path = folder / f"{name}.state.pt"
         self._parameters = [each for each in net.parameters() if each.requires_grad]
-        self._optimizers = _choose_optimizers(net, recipe)
+        self._matrices = _find_matrices(net) if recipe.matrix_rate is not None else []
+        self._optimizers = _choose_optimizers(self._parameters, self._matrices, recipe)
         self.average = {key: value.clone() for key, value in net.state_dict().items()}
         self._step, self._spent_s = 0, 0.0
         self._notes: dict[str, list[Tensor]] = defaultdict(list)
@@ -95,10 +104,11 @@ class _Run:
         self._report()
 
     def learn(self, loss: Tensor) -> None:
-        for optimizer in self._optimizers:
-            optimizer.zero_grad(set_to_none=True)
+        self._net.zero_grad(set_to_none=True)  # an optimiser would not do it for what it has a view of
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self._parameters, self._recipe.clip)
+        for matrix in self._matrices:
+            matrix.view.grad = matrix.parameter.grad.flatten(1) if matrix.parameter.grad is not None else None
         for optimizer in self._optimizers:
             optimizer.step()
         if self._step % _AVERAGE_EVERY == 0:
@@ -152,25 +162,36 @@ class _Run:
         print(f"{self._name}: {share:4.0%}  step {self._step}  {self._spent_s:.0f} s  {shown}", flush=True)
 
 
-def _choose_optimizers(net: nn.Module, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    named = [(name, each) for name, each in net.named_parameters() if each.requires_grad]
-    by_muon = {
-        name for name, each in named if recipe.matrix_rate is not None and each.ndim == 2 and _HIDDEN in name
-    }
-    others = [each for name, each in named if name not in by_muon]
+@dataclass(frozen=True, slots=True)
+class _Matrix:
+    parameter: nn.Parameter
+    view: nn.Parameter
+    """The same numbers in two dimensions, as Muon wants them."""
+
+
+def _find_matrices(net: nn.Module) -> list[_Matrix]:
+    found = []
+    for name, each in net.named_parameters():
+        if not each.requires_grad or each.ndim < 2 or not _IN_LAYERS.search(name):
+            continue
+        view = nn.Parameter(each.detach().flatten(1))
+        if min(view.shape) >= _LEAST_OF_MATRIX:
+            found.append(_Matrix(each, view))
+    return found
+
+
+def _choose_optimizers(
+    parameters: list[nn.Parameter], matrices: list[_Matrix], recipe: Recipe
+) -> list[torch.optim.Optimizer]:
+    held = {id(matrix.parameter) for matrix in matrices}
+    others = [each for each in parameters if id(each) not in held]
     optimizers: list[torch.optim.Optimizer] = [
         torch.optim.AdamW(others, lr=recipe.rate, betas=recipe.betas, weight_decay=recipe.decay, fused=True)
     ]
     if recipe.matrix_rate is not None:
-        matrices = [each for name, each in named if name in by_muon]
-        optimizers.append(
-            torch.optim.Muon(
-                matrices,
-                lr=recipe.matrix_rate,
-                weight_decay=recipe.decay,
-                adjust_lr_fn="match_rms_adamw",
-            )
-        )
+        views = [matrix.view for matrix in matrices]
+        dtype = torch.bfloat16 if _has_fast_16_bits(views[0].device) else torch.float32
+        optimizers.append(Muon(views, lr=recipe.matrix_rate, decay=recipe.decay, dtype=dtype))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]

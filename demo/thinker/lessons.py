@@ -130,8 +130,10 @@ def _count_rows(lesson: Lesson) -> int:
 class _Stream(IterableDataset[Batch]):
     """Batches without end; each worker draws conversations of its own."""
 
-    def __init__(self, checkpoint: Checkpoint, folder: Path, kind: Kind, rows: int, seed: int) -> None:
-        self._checkpoint, self._folder, self._kind = checkpoint, folder, kind
+    def __init__(
+        self, checkpoint: Checkpoint, folder: Path, *, kind: Kind, topic: str | None, rows: int, seed: int
+    ) -> None:
+        self._checkpoint, self._folder, self._kind, self._topic = checkpoint, folder, kind, topic
         self._rows, self._seed = rows, seed
 
     def __iter__(self) -> Iterator[Batch]:
@@ -139,7 +141,8 @@ class _Stream(IterableDataset[Batch]):
         worker = get_worker_info()
         classroom = Classroom(self._checkpoint, SpokenPool(self._folder))
         seed = 1000 * self._seed + (worker.id if worker else 0)
-        conversations = draw_conversations(seed, kind=self._kind)
+        drawn = draw_conversations(seed, kind=self._kind)
+        conversations = (each for each in drawn if self._topic in (None, each.topic))
         while True:
             many = [classroom.prepare(each) for each in islice(conversations, _SORTED[self._kind])]
             batches = [collate(some) for some in _cut(many, self._rows)]
@@ -147,11 +150,11 @@ class _Stream(IterableDataset[Batch]):
 
 
 def stream_batches(
-    checkpoint: Checkpoint, folder: Path, kind: Kind, *, rows: int, seed: int
+    checkpoint: Checkpoint, folder: Path, kind: Kind, *, topic: str | None = None, rows: int, seed: int
 ) -> Iterator[Batch]:
     """Of at most `rows` rows beside the system prompt, without end. All of one kind, so that rows are of like
-    length.
+    length, and of one topic if it is given.
     """
-    stream = _Stream(checkpoint, folder, kind, rows, seed)
+    stream = _Stream(checkpoint, folder, kind=kind, topic=topic, rows=rows, seed=seed)
     workers = max(1, min(_MOST_WORKERS, (os.cpu_count() or 1) // 4))
     return iter(DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=3))

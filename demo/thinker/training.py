@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from random import Random
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import torch
 from tercet_engine.checkpoint import Checkpoint
@@ -18,8 +18,18 @@ from demo.training import Recipe, in_16_bits, train
 
 _EVENNESS: Final = 1e-4
 _NAMING: Final = 0.1
-_SHARES: Final[dict[Kind, float]] = {"text": 10.0, "picture": 4.0, "sound": 3.0, "video": 3.0}
-"""How often each kind comes: text most, since reading is what all need."""
+_LESSONS: Final[dict[str, tuple[Kind, str | None, float]]] = {
+    "text": ("text", None, 6.0),
+    "repeating": ("text", "repeating", 4.0),
+    "picture": ("picture", None, 4.0),
+    "sound": ("sound", None, 3.0),
+    "video": ("video", None, 3.0),
+}
+"""Kind, topic, and how often each comes: text most, since reading is what all need, and half of that
+sentences to repeat, the one thing in it that is learned letter by letter.
+"""
+_FURTHER_SHARE: Final = 0.1
+"""Of the rates, for one that is trained already."""
 
 
 def train_thinker(
@@ -45,13 +55,18 @@ def train_thinker(
         thinker.load_state_dict(begin)
     thinker.load_state_dict(encoders, strict=False)
     pupil = _Pupil(thinker).to(device).train()
-    streams = {kind: stream_batches(checkpoint, folder, kind, rows=rows, seed=1) for kind in get_args(Kind)}
-    random = Random(1)
+    seed, share = (1, 1.0) if begin is None else (2, _FURTHER_SHARE)
+    streams = {
+        name: stream_batches(checkpoint, folder, kind, topic=topic, rows=rows, seed=seed)
+        for name, (kind, topic, _) in _LESSONS.items()
+    }
+    shares = [often for _, _, often in _LESSONS.values()]
+    random = Random(seed)
 
     def measure(progress: float) -> dict[str, Tensor]:
         del progress
-        (kind,) = random.choices(list(_SHARES), list(_SHARES.values()))
-        lesson = next(streams[kind]).to(device)
+        (name,) = random.choices(list(_LESSONS), shares)
+        lesson = next(streams[name]).to(device)
         with in_16_bits(device):
             perceived = pupil.thinker.perceive(lesson)
             naming = _NAMING * pupil.naming(perceived, lesson.concepts)
@@ -63,11 +78,11 @@ def train_thinker(
         return {
             "loss": loss + _EVENNESS * logits.logsumexp(-1).square().mean() + naming,
             "tokens": loss,
-            f"{kind} right": right,
-            **({} if kind == "text" else {f"{kind} naming": naming}),
+            f"{name} right": right,
+            **({} if _LESSONS[name][0] == "text" else {f"{name} naming": naming}),
         }
 
-    recipe = Recipe(seconds=seconds, rate=1e-3, matrix_rate=3e-3, decay=0.05)
+    recipe = Recipe(seconds=seconds, rate=share * 1e-3, matrix_rate=share * 3e-3, decay=0.05)
     weights = {
         name: value.float() for name, value in train("thinker", pupil, folder, recipe, measure).items()
     }

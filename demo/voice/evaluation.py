@@ -27,6 +27,9 @@ WINDOWS: Final = {
     "default windows, rk4, 6 points": WindowSettings(points=6),
     "default windows, midpoint, 10 points": WindowSettings(solver="midpoint"),
     "default windows, midpoint, 6 points": WindowSettings(solver="midpoint", points=6),
+    "first window of 16 codes, midpoint, 6 points": WindowSettings(
+        solver="midpoint", points=6, first_codes=16
+    ),
     "default windows, midpoint, 4 points": WindowSettings(solver="midpoint", points=4),
     "default windows, euler, 10 points": WindowSettings(solver="euler"),
     "default windows, euler, 6 points": WindowSettings(solver="euler", points=6),

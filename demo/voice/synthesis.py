@@ -40,6 +40,9 @@ class Voice:
 
 VOICES: Final = (Voice(name="Chelsie", variant="en-us+f5"), Voice(name="Ethan", variant="en-us"))
 
+CHELSIES_SHARE: Final = 0.6
+"""Of what talker and vocoder learn from: her words are heard wrong more often than Ethan's."""
+
 
 def synthesise(text: str, voice: Voice) -> Wave:
     """24 kHz mono in [-1, 1], a whole number of codes long; quiet ends are cut to a set length."""
