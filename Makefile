@@ -2,6 +2,8 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 UV_VERSION := 0.13.9
+# A test that takes so long, as none does, is stuck where no signal reaches it: pytest ends, with all stacks printed.
+HUNG_S := 1500
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test test-gpu e2e lint type bench bench-gpu soak demo-model demo-eval lock release clean
@@ -23,7 +25,7 @@ run: install ## Serve the demo model here: Triton with three stages and the gate
 	$(BIN)/tercet up examples/demo.yaml
 
 test: install lint type ## Lint, check types and run every test that needs no Kubernetes and no GPU
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -o faulthandler_timeout=$(HUNG_S) -o faulthandler_exit_on_timeout=true
 
 test-gpu: install ## The engine's equality tests with its stages on the first CUDA device
 	$(BIN)/python -m pytest -m gpu tests/engine
