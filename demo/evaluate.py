@@ -35,6 +35,7 @@ from demo.voice.evaluation import (
     Line,
     hear,
     hear_originals,
+    hear_recoded,
     hear_waves,
     measure_ends,
     speak_lines,
@@ -113,6 +114,7 @@ def _listen(
         heard[voice.name] = {
             "word errors": {
                 "espeak-ng itself": asdict(hear_originals(recogniser, lines)),
+                "its own codes, whole": asdict(hear_recoded(recogniser, model, lines, WHOLE)),
                 **{name: asdict(hear(recogniser, model, lines, name)) for name in given.windows},
             },
             "ends within 0.3 s": float(np.mean([quiet <= _LATE_S for quiet in ends.quiet_s])),

@@ -21,7 +21,7 @@ from demo.size import build_demo_config
 from demo.thinker.model import draw_embeddings
 from demo.thinker.naming import ENCODERS, train_encoders
 from demo.thinker.training import train_thinker
-from demo.voice.codec import CENTROIDS_FILE, learn_codec
+from demo.voice.codec import SERVED_CENTROIDS, learn_codec
 from demo.voice.corpus import make_speech, read_speech
 from demo.voice.dit import train_dit
 from demo.voice.prompts import write_prompts
@@ -87,7 +87,7 @@ def keep_served(part: str, folder: Path) -> None:
 
 def keep_codec(folder: Path) -> None:
     """Take the codec that the package's checkpoint was trained with."""
-    shutil.copy(Path(__file__).parent / CENTROIDS_FILE, folder)
+    shutil.copy(SERVED_CENTROIDS, folder)
 
 
 def _speak(setting: Setting) -> None:

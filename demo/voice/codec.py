@@ -17,6 +17,8 @@ _ROUNDS: Final = 25
 _SAMPLE: Final = 200_000
 _FILE: Final = "codec.pt"
 CENTROIDS_FILE: Final = "centroids.pt"
+SERVED_CENTROIDS: Final = Path(__file__).parents[1] / CENTROIDS_FILE
+"""Those that the package's checkpoint was trained with."""
 _ROWS: Final = 16_384
 
 
@@ -31,10 +33,15 @@ def learn_codec(speech: Speech, folder: Path) -> None:
     else:
         centroids = _find_centroids(pairs)
         torch.save({"centroids": centroids.cpu()}, known)
-    codes = _nearest(pairs, centroids)
-    error = float((pairs - centroids[codes]).abs().mean())
+    codes = encode(pairs, centroids)
+    error = float((pairs - centroids[codes - 1]).abs().mean())
     print(f"codec: {CENTROIDS} centroids, mean error {error:.3f} of a unit variance", flush=True)
-    torch.save({"centroids": centroids.cpu(), "codes": (codes + 1).to(torch.int16).cpu()}, path)
+    torch.save({"centroids": centroids.cpu(), "codes": codes.to(torch.int16).cpu()}, path)
+
+
+def encode(pairs: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
+    """Pairs of mel frames (n, 160) -> codes (n,)."""
+    return _nearest(pairs, centroids) + 1
 
 
 def read_codec(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:

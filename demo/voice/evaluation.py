@@ -9,13 +9,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import torch
 from tercet_engine.stage import ThinkerInput
 from tercet_wire.messages import ChatMessage, Speech, TextPart, Turn
 from tercet_wire.settings import WindowSettings
 
 from demo.conversations.conversing import SPEECH_PROMPT
+from demo.voice.codec import SERVED_CENTROIDS, encode
 from demo.voice.listening import Model, measure_quiet_end
 from demo.voice.recognition import Errors, Recogniser, count_errors, split_words
+from demo.voice.spectra import MELS, measure_mel
 from demo.voice.synthesis import Voice, Wave, synthesise
 
 WHOLE: Final = "whole, rk4, 10 points"
@@ -81,6 +84,17 @@ def speak_lines(model: Model, sentences: Sequence[str], voice: Voice) -> list[Li
 
 def hear_originals(recogniser: Recogniser, lines: Sequence[Line]) -> Errors:
     return hear_waves(recogniser, lines, (line.original for line in lines))
+
+
+def hear_recoded(recogniser: Recogniser, model: Model, lines: Sequence[Line], windows: str) -> Errors:
+    """What code2wav makes of the originals' own codes: no thinker or talker can do better."""
+    centroids = torch.load(SERVED_CENTROIDS, weights_only=True)["centroids"].float()
+
+    def recode(line: Line) -> Wave:
+        pairs = measure_mel(torch.from_numpy(line.original).float()[None]).reshape(-1, 2 * MELS)
+        return model.render(windows, line.turn, tuple(encode(pairs, centroids).tolist()))
+
+    return hear_waves(recogniser, lines, map(recode, lines))
 
 
 def hear(recogniser: Recogniser, model: Model, lines: Sequence[Line], windows: str) -> Errors:
