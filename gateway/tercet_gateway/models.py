@@ -21,12 +21,16 @@ _COME_AGAIN_S: Final = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """`voice`: of a spoken reply where the API lets the caller leave it out; `created`: Unix time."""
+    """`voice`: of a spoken reply where the API lets the caller leave it out; `created`: Unix time.
+
+    `queue_s`: longest that a stage lets a turn wait for a place, where that is known.
+    """
 
     id: str
     voice: str
     voices: tuple[str, ...]
     created: int = 0
+    queue_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,5 +106,9 @@ def build_fleet(deployment: Deployment) -> Fleet:
 
 def build_model(deployment: Deployment) -> Model:
     return Model(
-        id=deployment.model, voice=deployment.voice, voices=deployment.voices, created=deployment.created
+        id=deployment.model,
+        voice=deployment.voice,
+        voices=deployment.voices,
+        created=deployment.created,
+        queue_s=deployment.queue_s,
     )

@@ -4,6 +4,7 @@
 the environment. `tercet up` and the operator write the file.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final, Self
 
@@ -24,6 +25,8 @@ from tercet_gateway.media.addresses import parse_allowed_hosts
 VOICES: Final = ("Chelsie", "Ethan")
 """Those of the published checkpoints."""
 _STRICT = ConfigDict(extra="forbid")
+_AFTER_QUEUE_S: Final = 30.0
+"""For what a stage does once a turn has its place."""
 
 
 class SettingsError(Exception):
@@ -59,6 +62,8 @@ class Deployment:
     voices: tuple[str, ...] = VOICES
     created: int = 0
     """Unix time that /v1/models shows."""
+    queue_s: float | None = Field(default=None, gt=0)
+    """Longest that a stage lets a turn wait for a place; None: the timeouts are long enough as they are."""
 
     @model_validator(mode="after")
     def _voice_is_known(self) -> Self:
@@ -156,7 +161,7 @@ class Timeouts:
     first_message_s: float = Field(default=120.0, gt=0)
     """From the turn's begin to the thinker's first message: queue and prefill."""
     idle_s: float = Field(default=60.0, gt=0)
-    """Between two messages of any stage of a turn; longer than a turn may wait in a stage's queue."""
+    """Between two messages of any stage of a turn."""
     return_s: float = Field(default=10.0, ge=0)
     """How long a stage of a running turn that has lost its only replica waits for one to come."""
     total_s: float = Field(default=900.0, gt=0)
@@ -164,6 +169,15 @@ class Timeouts:
     """Between two `: ping` comments while a stream has nothing to say."""
     drain_s: int = Field(default=30, ge=0)
     """How long running turns may go on after SIGTERM."""
+
+    def outlasting(self, queue_s: float | None) -> Self:
+        """For turns that may wait so long for a place: the stage's refusal comes before the gateway's."""
+        if queue_s is None:
+            return self
+        least_s = queue_s + _AFTER_QUEUE_S
+        return replace(
+            self, first_message_s=max(self.first_message_s, least_s), idle_s=max(self.idle_s, least_s)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)

@@ -5,6 +5,7 @@ import base64
 import json
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from typing import Any
 
 import openai
@@ -198,6 +199,19 @@ async def test_stage_that_hangs_is_504(
         assert response.status_code == 504
         assert response.json()["error"]["code"] == "upstream_timeout"
         await triton.wait_until_cancelled(Stage.THINKER)
+
+
+async def test_a_turn_that_waits_for_its_place_is_not_taken_for_a_hang(triton: FakeTriton) -> None:
+    """It waits as long as the model's stages let it, whatever the gateway's patience with them."""
+    placed = asyncio.Event()
+    triton.faults[Stage.THINKER] = Fault(after=1, text=failure("overloaded"), when=placed)
+    settings = build_settings(triton.endpoint, timeouts=Timeouts(idle_s=0.05))
+    deployment = replace(settings.deployments[0], queue_s=30.0)
+    async with serve_gateway(replace(settings, deployments=(deployment,))) as gateway:
+        asking = asyncio.create_task(gateway.http.post("/v1/chat/completions", json=QUESTION))
+        await asyncio.sleep(0.3)
+        placed.set()
+        assert (await asking).json()["error"]["code"] == "overloaded"
 
 
 async def test_reply_without_a_finish_reason_is_a_failure(gateway: Gateway, triton: FakeTriton) -> None:

@@ -16,11 +16,12 @@ ADDRESS = "10.0.0.1"
 def test_deployment_with_status() -> None:
     """Name, age, voice, serving generations and the Ready condition."""
     raw = build_deployment(voice="Ethan")
+    raw["spec"]["stages"] = {"talker": {"queueSeconds": 40}, "code2wav": {"queueSeconds": 200}}
     raw["metadata"] |= {"creationTimestamp": "2026-01-02T03:04:05Z", "managedFields": [{"any": 1}]}
     raw["status"] = build_status(NEW, ready=False, reason="NoGpu", message="0 of 1.") | {"fromTheFuture": {}}
     deployment = parse_deployment(raw)
     assert deployment.ref == Ref(NAMESPACE, "assistant")
-    assert (deployment.created, deployment.voice) == (1767323045, "Ethan")
+    assert (deployment.created, deployment.voice, deployment.queue_s) == (1767323045, "Ethan", 200)
     assert deployment.serving == {NEW}
     assert deployment.readiness == Readiness(is_true=False, reason="NoGpu", message="0 of 1.")
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from tercet_gateway.settings import SettingsError, parse_settings, read_settings
-from tercet_operator.resources.gateway import build_gateway_settings
+from tercet_operator.resources.gateway import Serving, build_gateway_settings
 from tercet_wire.names import GATEWAY_METRICS_PORT, GATEWAY_PORT, Stage
+from tercet_wire.spec import OmniDeployment
 
 DEPLOYMENT: dict[str, Any] = {"model": "m", "endpoints": {"thinker": ["a:1", "b:1"], "talker": ["c:1"]}}
 
@@ -34,6 +35,20 @@ def test_what_the_operator_builds_can_be_read() -> None:
     settings = parse_settings(json.dumps(document).encode())
     assert settings.cluster is not None
     assert settings.cluster.namespaces == ("a", "b")
+
+
+def test_a_turn_may_wait_for_its_place_as_long_as_the_stages_let_it() -> None:
+    """The longest of the three; what is longer stays as it is."""
+    spec = {"model": {"source": "demo://tiny"}, "stages": {"code2wav": {"queueSeconds": 200}}}
+    deployment = OmniDeployment.model_validate({"metadata": {"name": "m"}, "spec": spec})
+    serving = Serving(deployment=deployment, endpoints={stage: ["a:1"] for stage in Stage})
+    settings = parse_settings(json.dumps(build_gateway_settings({"m": serving}, host="::1")).encode())
+    queue_s = settings.deployments[0].queue_s
+    assert queue_s == 200
+    timeouts = settings.timeouts.outlasting(queue_s)
+    assert min(timeouts.first_message_s, timeouts.idle_s) > 200
+    assert timeouts.total_s == settings.timeouts.total_s
+    assert settings.timeouts.outlasting(1) == settings.timeouts.outlasting(None) == settings.timeouts
 
 
 FAULTS: dict[str, tuple[dict[str, Any], list[str]]] = {

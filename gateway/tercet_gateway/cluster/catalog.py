@@ -79,6 +79,7 @@ class ClusterCatalog:
             voice=deployment.voice,
             voices=tuple(dict.fromkeys((*VOICES, deployment.voice))),
             created=deployment.created,
+            queue_s=deployment.queue_s,
         )
 
     def _name(self, ref: Ref) -> str:

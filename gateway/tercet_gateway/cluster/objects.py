@@ -19,7 +19,7 @@ from tercet_wire.names import (
     LABEL_STAGE,
     Stage,
 )
-from tercet_wire.spec import SpeechSpec
+from tercet_wire.spec import SpeechSpec, StageSpec
 from tercet_wire.status import ConditionType
 
 from tercet_gateway.stages.fleet import Endpoint
@@ -45,6 +45,7 @@ class Deployment:
     ref: Ref
     created: int
     voice: str
+    queue_s: float
     serving: frozenset[str]
     readiness: "Readiness | None"
 
@@ -86,7 +87,21 @@ class _Speech(_Part):
     voice: str = SpeechSpec.model_fields["voice"].default
 
 
+class _Stage(_Part):
+    queue_seconds: float = StageSpec.model_fields["queue_seconds"].default
+
+
+class _Stages(_Part):
+    thinker: _Stage = _Stage()
+    talker: _Stage = _Stage()
+    code2wav: _Stage = Field(default=_Stage(), alias="code2wav")  # the generated one would be code2Wav
+
+    def queue_s(self) -> float:
+        return max(stage.queue_seconds for stage in (self.thinker, self.talker, self.code2wav))
+
+
 class _Spec(_Part):
+    stages: _Stages = _Stages()
     speech: _Speech = _Speech()
 
 
@@ -144,6 +159,7 @@ def parse_deployment(raw: object) -> Deployment:
         ref=read.metadata.ref(),
         created=0 if created is None else int(created.timestamp()),
         voice=read.spec.speech.voice,
+        queue_s=read.spec.stages.queue_s(),
         serving=frozenset(read.status.serving_generations),
         readiness=None
         if ready is None

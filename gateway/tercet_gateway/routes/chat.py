@@ -102,7 +102,7 @@ async def _prepare(
             stages=served.pool.pin(),
             client_left=client.leave,
             closing=services.closing,
-            timeouts=services.settings.timeouts,
+            timeouts=services.settings.timeouts.outlasting(served.model.queue_s),
             observer=meter,
             hold=place.enter_context(services.replay_memory.open_turn()),
         ),

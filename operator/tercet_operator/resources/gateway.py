@@ -52,9 +52,11 @@ def build_gateway_settings(
 
 def _build_deployment(model: str, serving: Serving) -> dict[str, Any]:
     voices = {"voices": list(serving.voices)} if serving.voices else {}
+    stages = serving.deployment.spec.stages
     return {
         "model": model,
         "endpoints": {stage.value: list(serving.endpoints[stage]) for stage in Stage},
         "voice": serving.deployment.spec.speech.voice,
+        "queue_s": max(stages.of(stage).queue_seconds for stage in Stage),
         **voices,
     }
