@@ -31,9 +31,11 @@ from tercet_wire.settings import Dtype, Quantization, StageSettings
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from bench.apart import run_apart
+from bench.line_plot import Line, Plot, render_plot
 from bench.progress import say
 from bench.reports import Claim, Report
 
+RESULTS: Final = Path(__file__).parent / "results"
 TURNS: Final = (1, 8, 32)
 SHORT: Final = 16
 LONG: Final = 144
@@ -88,7 +90,12 @@ def run(folder: Path, *, rounds: int, dtype: Dtype = "float32") -> Report:
                 rates.append(run_apart(_measure_ours, folder, dtype, variant))
             theirs.append(run_apart(_measure_transformers, copy, dtype))
             vllm += _vllm(copy, dtype)
-    return judge(ours["none"], theirs, vllm, dtype, in_8_bits=ours.get("int8", ()))
+    in_8_bits = ours.get("int8", ())
+    report = judge(ours["none"], theirs, vllm, dtype, in_8_bits)
+    plot = build_plot(ours["none"], theirs, vllm, dtype, in_8_bits)
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / f"{report.name}.svg").write_text(render_plot(plot))
+    return report
 
 
 def _measure_ours(folder: Path, dtype: Dtype, quantization: Quantization) -> Rates:
@@ -140,6 +147,26 @@ def judge(
         rows=rows,
         claims=claims,
         raw={"ours": ours, "int8": in_8_bits, "transformers": theirs, "vllm": vllm},
+    )
+
+
+def build_plot(
+    ours: Sequence[Rates],
+    theirs: Sequence[Rates],
+    vllm: Sequence[Rates],
+    dtype: Dtype,
+    in_8_bits: Sequence[Rates],
+) -> Plot:
+    parties = {"transformers": theirs, "vLLM": vllm, "Tercet": ours, "Tercet, int8": in_8_bits}
+    return Plot(
+        title=f"Thinker: tokens a second while decoding, {dtype}",
+        across="turns at once",
+        up="tok/s",
+        lines=[
+            Line(name=name, points=[(turns, _middle(rates, turns)) for turns in TURNS])
+            for name, rates in parties.items()
+            if rates
+        ],
     )
 
 

@@ -11,6 +11,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +30,8 @@ _FINAL_RATE: Final = 0.02
 
 _IN_LAYERS: Final = re.compile(r"s\.\d+\.")
 """In the name of what belongs to a list of layers, as `layers.0.self_attn`, `blocks.1.mlp` and `ups.2.0`."""
+_TRIALS: Final = 10
+_WORTHWHILE: Final = 0.8
 _LEAST_OF_MATRIX: Final = 16
 """Rows and columns; what is smaller is little more than a few vectors."""
 
@@ -55,8 +58,25 @@ def in_16_bits(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, _has_fast_16_bits(device))
 
 
+@cache
 def _has_fast_16_bits(device: torch.device) -> bool:
-    return device.type == "cuda" or bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+    """Not every CPU that can multiply them gains by it: one was seen to lose a third."""
+    if device.type == "cuda":
+        return True
+    if not torch.cpu.get_capabilities().get("avx512_bf16", False):
+        return False
+    return _time_product(torch.bfloat16) < _WORTHWHILE * _time_product(torch.float32)
+
+
+def _time_product(dtype: torch.dtype) -> float:
+    """Seconds, the least of some."""
+    some = torch.randn(1024, 1024).to(dtype)
+    taken = []
+    for _ in range(_TRIALS):
+        began = time.perf_counter()
+        some @ some
+        taken.append(time.perf_counter() - began)
+    return min(taken)
 
 
 def train(
