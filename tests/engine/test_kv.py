@@ -1,6 +1,7 @@
 """Where rows are written and which keys they see."""
 
 from collections.abc import Sequence
+from math import inf
 
 import pytest
 import torch
@@ -50,15 +51,15 @@ def test_decoding_turns_see_their_own_length_only() -> None:
     assert (group.turns, group.queries, group.keys) == (2, 1, 7)
     assert group.blocks.tolist() == [0, 1, 2, 3]
     assert group.mask is not None
-    assert group.mask[:, 0, 0].sum(-1).tolist() == [2, 7]
+    assert group.mask.tolist() == [[[[0.0] * 2 + [-inf] * 5]], [[[0.0] * 7]]]
 
 
 def test_a_later_chunk_of_a_prompt_sees_what_came_before() -> None:
-    """Row i of the chunk sees `start + i + 1` keys."""
+    """Row i of the chunk sees `start + i + 1` keys, in each head that shares them."""
     kv = cache()
     (group,) = kv.plan_layout([Span(seat=kv.bind((1, 0)), start=3, rows=3)]).groups
     assert group.mask is not None
-    assert group.mask[0, 0].sum(-1).tolist() == [4, 5, 6]
+    assert group.mask.tolist() == [[[[0.0] * seen + [-inf] * (6 - seen) for seen in (4, 5, 6)] * 2]]
 
 
 def test_long_turns_are_cut_into_groups() -> None:

@@ -43,7 +43,10 @@ class Group:
     queries: int
     keys: int
     blocks: torch.Tensor  # (turns * blocks per turn)
-    mask: torch.Tensor | None  # (turns, 1, queries, keys), or None where every key is seen
+    mask: torch.Tensor | None
+    """(turns, 1, query heads of a key head * queries, keys), added to the scores; made once for all layers.
+    None: a row sees every key, or of `queries` those up to its own.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,7 @@ class KVCache:
         self.memory = torch.zeros(sizes, device=device, dtype=dtype)
         self.block_tokens = pool.block_tokens
         self._device = device
+        self._shared = shape.heads // shape.kv_heads
         width = min(pool.blocks, pool.blocks_for(shape.context))
         self._tables = torch.zeros(seats, width, dtype=torch.long)
         self.tables = torch.zeros(seats, width, dtype=torch.int32, device=device) if paged else None
@@ -154,7 +158,7 @@ class KVCache:
         longest, shortest = spans[-1].end, spans[0].end
         mask = None
         if longest != shortest:
-            mask = (torch.arange(longest) < lengths[:, None])[:, None, None].to(self._device)
+            mask = self._hide(torch.arange(longest) >= lengths[:, None])[:, None, None]
         return Group(
             first=first,
             turns=len(spans),
@@ -167,8 +171,8 @@ class KVCache:
     def _prompt_group(self, first: int, span: Span) -> Group:
         mask = None
         if span.start:
-            mask = torch.ones(span.rows, span.end, dtype=torch.bool, device=self._device).tril(span.start)
-            mask = mask[None, None]
+            later = torch.ones(span.rows, span.end, dtype=torch.bool).triu(span.start + 1)
+            mask = self._hide(later).repeat(self._shared, 1)[None, None]
         return Group(
             first=first,
             turns=1,
@@ -177,6 +181,10 @@ class KVCache:
             blocks=self._blocks([span.seat], span.end),
             mask=mask,
         )
+
+    def _hide(self, unseen: torch.Tensor) -> torch.Tensor:
+        mask = torch.zeros(unseen.shape, dtype=self.memory.dtype, device=self._device)
+        return mask.masked_fill_(unseen.to(self._device), float("-inf"))
 
     def _blocks(self, seats: list[int], keys: int) -> torch.Tensor:
         width = -(-keys // self.block_tokens)

@@ -132,9 +132,9 @@ class Decoder:
                 query.flatten(1, 2), key, value, is_causal=True, enable_gqa=shared > 1
             ).view(query.shape)
         else:
-            mask = group.mask if group.mask is None or count == 1 else group.mask.repeat(1, 1, shared, 1)
-            mixed = functional.scaled_dot_product_attention(query.flatten(2, 3), key, value, attn_mask=mask)
-            mixed = mixed.view(query.shape)
+            mixed = functional.scaled_dot_product_attention(
+                query.flatten(2, 3), key, value, attn_mask=group.mask
+            ).view(query.shape)
         return mixed.permute(0, 3, 1, 2, 4).reshape(turns * count, -1)
 
 
