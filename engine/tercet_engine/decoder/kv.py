@@ -6,6 +6,7 @@ writes and reads through a `Layout`). It does not decide who gets blocks; that i
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import NamedTuple
 
 import torch
@@ -158,7 +159,9 @@ class KVCache:
         longest, shortest = spans[-1].end, spans[0].end
         mask = None
         if longest != shortest:
-            mask = self._hide(torch.arange(longest) >= lengths[:, None])[:, None, None]
+            unseen = torch.arange(longest) >= lengths[:, None]
+            mask = torch.zeros(unseen.shape, dtype=self.memory.dtype).masked_fill_(unseen, -inf)
+            mask = mask[:, None, None].to(self._device)
         return Group(
             first=first,
             turns=len(spans),
@@ -171,8 +174,9 @@ class KVCache:
     def _prompt_group(self, first: int, span: Span) -> Group:
         mask = None
         if span.start:
-            later = torch.ones(span.rows, span.end, dtype=torch.bool).triu(span.start + 1)
-            mask = self._hide(later).repeat(self._shared, 1)[None, None]
+            sizes = (span.rows, span.end)
+            mask = torch.full(sizes, -inf, dtype=self.memory.dtype, device=self._device).triu(span.start + 1)
+            mask = mask.repeat(self._shared, 1)[None, None]
         return Group(
             first=first,
             turns=1,
@@ -181,10 +185,6 @@ class KVCache:
             blocks=self._blocks([span.seat], span.end),
             mask=mask,
         )
-
-    def _hide(self, unseen: torch.Tensor) -> torch.Tensor:
-        mask = torch.zeros(unseen.shape, dtype=self.memory.dtype, device=self._device)
-        return mask.masked_fill_(unseen.to(self._device), float("-inf"))
 
     def _blocks(self, seats: list[int], keys: int) -> torch.Tensor:
         width = -(-keys // self.block_tokens)
