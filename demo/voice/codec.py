@@ -16,15 +16,15 @@ CENTROIDS: Final = 2048
 _ROUNDS: Final = 25
 _SAMPLE: Final = 200_000
 _FILE: Final = "codec.pt"
-CENTROIDS_FILE: Final = "centroids.pt"
-SERVED_CENTROIDS: Final = Path(__file__).parents[1] / CENTROIDS_FILE
+_CENTROIDS_FILE: Final = "centroids.pt"
+SERVED_CENTROIDS: Final = Path(__file__).parents[1] / _CENTROIDS_FILE
 """Those that the package's checkpoint was trained with."""
 _ROWS: Final = 16_384
 
 
 def learn_codec(speech: Speech, folder: Path) -> None:
     """Find the centroids, if there are none yet, and code the corpus; does nothing if that is done."""
-    path, known = folder / _FILE, folder / CENTROIDS_FILE
+    path, known = folder / _FILE, folder / _CENTROIDS_FILE
     if path.exists():
         return
     pairs = speech.mel.view(-1, 2 * MELS)

@@ -24,8 +24,9 @@ _MEL_WEIGHT: Final = 3.0
 _FURTHER_MEL_WEIGHT: Final = 6.0
 _JUDGES_FROM: Final = 0.35
 """Share of the training after which the discriminators join."""
+_RATE: Final = 1e-3
 _FURTHER_RATE: Final = 1.2e-4
-"""Ten times that is right at the beginning; four times that throws a trained one back by a fifth."""
+"""Four times that throws a trained one back by a fifth."""
 _JUDGES_RATE: Final = 2e-4
 _JUDGED_WEIGHT: Final = 0.15
 _MATCHED_WEIGHT: Final = 0.3
@@ -47,13 +48,13 @@ def train_vocoder(
     net = Qwen2_5OmniToken2WavBigVGANModel(config)
     if begin is not None:
         net.load_state_dict(begin)
+        rate, judges_from, mel_weight = _FURTHER_RATE, 1.0, _FURTHER_MEL_WEIGHT
     else:
+        rate, judges_from, mel_weight = _RATE, _JUDGES_FROM, _MEL_WEIGHT
         for module in net.modules():
             if isinstance(module, nn.Conv1d | nn.ConvTranspose1d):
                 module.reset_parameters()  # the model's own start leaves it silent after twenty layers
-    judges_from, mel_weight = (_JUDGES_FROM, _MEL_WEIGHT) if begin is None else (1.0, _FURTHER_MEL_WEIGHT)
     lessons = _Lessons(net.to(device).train(), speech, batch, judges_from, mel_weight)
-    rate = 1e-3 if begin is None else _FURTHER_RATE
     recipe = Recipe(seconds=seconds, rate=rate, betas=(0.8, 0.99), clip=5.0)
     return train("vocoder", net, folder, recipe, lessons.measure)
 
