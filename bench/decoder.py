@@ -31,11 +31,10 @@ from tercet_wire.settings import Dtype, Quantization, StageSettings
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from bench.apart import run_apart
-from bench.line_plot import Line, Plot, render_plot
+from bench.line_plot import Line, Plot
 from bench.progress import say
 from bench.reports import Claim, Report
 
-RESULTS: Final = Path(__file__).parent / "results"
 TURNS: Final = (1, 8, 32)
 SHORT: Final = 16
 LONG: Final = 144
@@ -90,12 +89,7 @@ def run(folder: Path, *, rounds: int, dtype: Dtype = "float32") -> Report:
                 rates.append(run_apart(_measure_ours, folder, dtype, variant))
             theirs.append(run_apart(_measure_transformers, copy, dtype))
             vllm += _vllm(copy, dtype)
-    in_8_bits = ours.get("int8", ())
-    report = judge(ours["none"], theirs, vllm, dtype, in_8_bits)
-    plot = build_plot(ours["none"], theirs, vllm, dtype, in_8_bits)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / f"{report.name}.svg").write_text(render_plot(plot))
-    return report
+    return judge(ours["none"], theirs, vllm, dtype, in_8_bits=ours.get("int8", ()))
 
 
 def _measure_ours(folder: Path, dtype: Dtype, quantization: Quantization) -> Rates:
@@ -127,6 +121,8 @@ def judge(
     in_8_bits: Sequence[Rates] = (),
 ) -> Report:
     """Medians over the rounds, and each peer's ratio to them."""
+    name = "decoder" if dtype == "float32" else f"decoder_{dtype}"
+    title = f"Thinker: tokens a second while decoding, {dtype}"
     rows, claims = [], []
     for turns in TURNS:
         mine, other = _middle(ours, turns), _middle(theirs, turns)
@@ -141,25 +137,23 @@ def judge(
             cells[6:] = [f"{eighth:.0f}", f"{eighth / _middle(vllm, turns):.2f}" if vllm else ""]
         rows.append(cells)
     return Report(
-        name="decoder" if dtype == "float32" else f"decoder_{dtype}",
-        title=f"Thinker: tokens a second while decoding, {dtype} (medians of {len(ours)} rounds)",
+        name=name,
+        title=f"{title} (medians of {len(ours)} rounds)",
         columns=("turns", "Tercet", "transformers", "times", "vLLM", "times", "Tercet, int8", "times vLLM"),
         rows=rows,
         claims=claims,
         raw={"ours": ours, "int8": in_8_bits, "transformers": theirs, "vllm": vllm},
+        plots={
+            name: _build_plot(
+                title, {"transformers": theirs, "vLLM": vllm, "Tercet": ours, "Tercet, int8": in_8_bits}
+            )
+        },
     )
 
 
-def build_plot(
-    ours: Sequence[Rates],
-    theirs: Sequence[Rates],
-    vllm: Sequence[Rates],
-    dtype: Dtype,
-    in_8_bits: Sequence[Rates],
-) -> Plot:
-    parties = {"transformers": theirs, "vLLM": vllm, "Tercet": ours, "Tercet, int8": in_8_bits}
+def _build_plot(title: str, parties: Mapping[str, Sequence[Rates]]) -> Plot:
     return Plot(
-        title=f"Thinker: tokens a second while decoding, {dtype}",
+        title=title,
         across="turns at once",
         up="tok/s",
         lines=[

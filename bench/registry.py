@@ -63,7 +63,7 @@ def _run_decoder_bfloat16(options: Options) -> Report:
 def _run_schedule(options: Options) -> Report:
     from bench import schedule
 
-    return schedule.run(schedule.SECONDS, schedule.PLOT)
+    return schedule.run(schedule.SECONDS)
 
 
 def _run_kv_memory(options: Options) -> Report:

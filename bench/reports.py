@@ -12,6 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bench.line_plot import Plot, render_plot
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
@@ -33,7 +35,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """`columns` head the rows; `raw` is everything that was measured, for the JSON file."""
+    """`columns` head the rows; `raw` is everything that was measured, for the JSON file; `plots` by name."""
 
     name: str
     title: str
@@ -41,6 +43,7 @@ class Report:
     rows: Sequence[Sequence[str]]
     claims: Sequence[Claim] = ()
     raw: Mapping[str, Any] = field(default_factory=dict)  # Any: JSON
+    plots: Mapping[str, Plot] = field(default_factory=dict)
 
 
 def print_report(report: Report, console: Console) -> None:
@@ -57,9 +60,12 @@ def print_report(report: Report, console: Console) -> None:
 
 
 def write_report(report: Report, setup: Mapping[str, Any], folder: Path) -> Path:
+    """The JSON file, which is returned, and an SVG of each plot."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{report.name}.json"
     claims = [{**asdict(claim), "met": claim.is_met} for claim in report.claims]
     document = {"name": report.name, "setup": setup, "claims": claims, "measured": report.raw}
     path.write_text(json.dumps(document, indent=2) + "\n")
+    for name, plot in report.plots.items():
+        (folder / f"{name}.svg").write_text(render_plot(plot))
     return path

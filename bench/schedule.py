@@ -38,7 +38,6 @@ FLAT_UNTIL: Final = 0.8
 FLAT: Final = 1.5
 """How much later a p95 first sound may be for "flat": decoded as they come they are 2.6 times later."""
 SECONDS: Final = 400.0
-PLOT: Final = RESULTS / "schedule.svg"
 MEAN_REPLY_S: Final = 9.0
 DUE_S: Final = 0.15
 TOLERATED: Final = 0.01
@@ -348,6 +347,7 @@ def build_report(outcomes: Sequence[Outcome], seconds: float) -> Report:
                 at_least=False,
             ),
         ],
+        plots={"schedule": build_plot(outcomes)},
         raw={
             "seconds": seconds,
             "capacity": CAPACITY,
@@ -383,27 +383,27 @@ def build_plot(outcomes: Sequence[Outcome]) -> Plot:
     )
 
 
-def run(seconds: float, plot: Path) -> Report:
-    """The lines are drawn into `plot`, as SVG."""
+def run(seconds: float) -> Report:
     settings = StageSettings(stage=Stage.CODE2WAV, checkpoint="none")
     outcomes = [
         simulate(policy, load, seconds=seconds, seed=1, settings=settings)
         for load in LOADS
         for policy in POLICIES
     ]
-    plot.parent.mkdir(parents=True, exist_ok=True)
-    plot.write_text(render_plot(build_plot(outcomes)))
     return build_report(outcomes, seconds)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.schedule", description=__doc__)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="of virtual time, a load and policy")
-    parser.add_argument("--plot", type=Path, default=PLOT, help="where the plot goes")
+    parser.add_argument("--plot", type=Path, help="where the plot goes too")
     options = parser.parse_args()
     console = Console(width=140)
     setup = describe_machine()
-    report = run(options.seconds, options.plot)
+    report = run(options.seconds)
+    if options.plot is not None:
+        options.plot.parent.mkdir(parents=True, exist_ok=True)
+        options.plot.write_text(render_plot(report.plots[report.name]))
     print_report(report, console)
     console.print(f"written to {write_report(report, setup, RESULTS)}", highlight=False)
     return 0 if all(claim.is_met for claim in report.claims) else 1

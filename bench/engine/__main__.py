@@ -25,7 +25,7 @@ from rich.console import Console
 
 from bench.engine.findings import COLUMNS, Figures, list_claims, list_rows
 from bench.engine.models import MODELS
-from bench.engine.plots import draw_plots
+from bench.engine.plots import list_plots
 from bench.engine.records import Record, read_finished, read_records
 from bench.engine.worker import PARTS
 from bench.machine import describe_machine
@@ -54,8 +54,6 @@ def main(words: Sequence[str] | None = None) -> int:
         records = [record for record in read_records(file) if record.model == model]
         report = build_report(model, records, unfinished, judged=not options.quick)
         print_report(report, console)
-        for name, plot in draw_plots(Figures(records)).items():
-            (options.out / f"{name}-{model}.svg").write_text(plot)
         written = write_report(report, json.loads(json.dumps(setup, default=str)), options.out)
         console.print(f"written to {written}", highlight=False)
         is_well = is_well and not unfinished and all(claim.is_met for claim in report.claims)
@@ -135,6 +133,7 @@ def build_report(model: str, records: Sequence[Record], unfinished: Sequence[str
         columns=COLUMNS,
         rows=list(list_rows(figures)),
         claims=list(list_claims(figures)) if judged else (),
+        plots={f"{name}-{model}": plot for name, plot in list_plots(figures).items()},
         raw={"unfinished": list(unfinished), "records": raw},
     )
 

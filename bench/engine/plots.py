@@ -4,14 +4,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from bench.engine.findings import Figures
-from bench.line_plot import Line, Plot, render_plot
+from bench.line_plot import Line, Plot
 
 _WHERE: Final = "one process"
 _TURNS: Final = "turns at once"
 
 
-def draw_plots(figures: Figures) -> Mapping[str, str]:
-    """SVG by name, of those whose figures there are."""
+def list_plots(figures: Figures) -> Mapping[str, Plot]:
+    """By name, those whose figures there are."""
     ttfa = Plot(
         title="Time to the first sound",
         across=_TURNS,
@@ -49,9 +49,7 @@ def draw_plots(figures: Figures) -> Mapping[str, str]:
         ],
     )
     plots = {"ttfa": ttfa, "rtf": rtf, "rate": rate, "prompt": prompt}
-    return {
-        name: render_plot(plot) for name, plot in plots.items() if all(line.points for line in plot.lines)
-    }
+    return {name: plot for name, plot in plots.items() if all(line.points for line in plot.lines)}
 
 
 def _line(figures: Figures, title: str, name: str, along: str, scale: float = 1.0, /, **facts: str) -> Line:
