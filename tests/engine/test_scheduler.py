@@ -1,6 +1,6 @@
 """The scheduler as tables: who gets a place, who is dropped, what a step holds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pytest
 from tercet_engine.decoder.blocks import BlockPool, Grant, Prefix, Size
@@ -35,6 +35,13 @@ def ticket(
     """`prompt`: of its tokens; None: all of them."""
     size = Size(prompt=tokens if prompt is None else prompt, most=tokens)
     return Ticket(session=session, size=size, due_s=due_s, arrived_s=arrived_s, prefix=prefix)
+
+
+def join_alike(
+    turns: Scheduler, sessions: Iterable[str], *, prompt: int, tokens: int, due_s: float = 1.0
+) -> None:
+    for session in sessions:
+        turns.join(ticket(session, prompt=prompt, tokens=tokens, due_s=due_s))
 
 
 def planned(turns: Scheduler, ready: Mapping[str, int]) -> dict[str, int]:
@@ -196,8 +203,7 @@ def test_a_turn_that_would_lock_others_out_waits() -> None:
     """Two that hold the whole pool, and lack a block each, would wait for each other for ever."""
     turns = scheduler(blocks=10)
     see_short_replies(turns)
-    for session in "ab":
-        turns.join(ticket(session, prompt=20, tokens=24))
+    join_alike(turns, "ab", prompt=20, tokens=24)
     assert admitted(turns) == ["a"]
 
 
@@ -222,8 +228,7 @@ def test_nobody_is_admitted_while_one_who_runs_lacks_a_block() -> None:
     """However soon the newcomer is due and however little it takes: it would take it for ever."""
     turns = scheduler(blocks=10, max_turns=8)
     see_short_replies(turns)
-    for session in "ab":
-        turns.join(ticket(session, prompt=4, tokens=32))
+    join_alike(turns, "ab", prompt=4, tokens=32)
     assert admitted(turns) == ["a", "b"]
     turns.plan({"a": 4, "b": 4})
     while planned(turns, {"a": 1, "b": 1}) == {"a": 1, "b": 1}:
@@ -247,8 +252,7 @@ def test_who_is_refused_costs_nobody_what_was_computed() -> None:
     turns.leave("first")
     turns.join(ticket("large", prompt=4, tokens=20))
     assert admitted(turns) == ["large"]
-    for session in ("second", "third"):
-        turns.join(ticket(session, prompt=16, tokens=32, due_s=2.0))
+    join_alike(turns, ("second", "third"), prompt=16, tokens=32, due_s=2.0)
     assert admitted(turns) == []
     for session in ("second", "third"):
         turns.leave(session)
@@ -260,14 +264,12 @@ def test_who_is_refused_costs_nobody_what_was_computed() -> None:
 def test_places_are_given_as_if_all_wrote_as_much_as_those_before() -> None:
     """And as if they wrote all that they may, before any has ended."""
     turns = scheduler(blocks=10)
-    for session in "abc":
-        turns.join(ticket(session, prompt=4, tokens=16))
+    join_alike(turns, "abc", prompt=4, tokens=16)
     assert admitted(turns) == ["a", "b"]
     for session in "abc":
         turns.leave(session)
     see_short_replies(turns)
-    for session in "def":
-        turns.join(ticket(session, prompt=4, tokens=16))
+    join_alike(turns, "def", prompt=4, tokens=16)
     assert admitted(turns) == ["d", "e", "f"]
 
 
@@ -279,8 +281,7 @@ def test_who_leaves_before_it_writes_teaches_nothing() -> None:
         turns.admit()
         turns.plan({"gone": 4})
         turns.leave("gone")
-    for session in "abc":
-        turns.join(ticket(session, prompt=4, tokens=16))
+    join_alike(turns, "abc", prompt=4, tokens=16)
     assert admitted(turns) == ["a", "b"]
 
 
@@ -288,8 +289,7 @@ def test_memory_for_one_to_write_all_it_may_is_kept() -> None:
     """Else all of them would soon wait for whom lacks least."""
     turns = scheduler(blocks=10, max_turns=8)
     see_short_replies(turns)
-    for session in "abcd":
-        turns.join(ticket(session, prompt=4, tokens=28))
+    join_alike(turns, "abcd", prompt=4, tokens=28)
     assert admitted(turns) == ["a", "b", "c"]
 
 
