@@ -14,7 +14,7 @@ WAIT_S = 20
 
 STUCK_S = 1
 
-# A stage: it starts the watchdog, says so, loads as it is told, and then ends as it is told.
+# A stage: it starts the watchdog, says so, loads as it is told, says so, and then ends as it is told.
 STAGE = """
 import sys
 import time
@@ -32,6 +32,7 @@ end = time.monotonic() + 3 * float(sys.argv[3])
 while sys.argv[4] == "busy" and time.monotonic() < end:
     pass
 guard.tell_loaded()
+print("loaded", flush=True)
 if read_on_stuck() == "farewell":
     guard.dismiss()
 """
@@ -69,6 +70,8 @@ def start_stage(
 def test_a_killed_stage_takes_its_server_along(server: subprocess.Popen[bytes], region: Path) -> None:
     """And the memory that only it would have removed."""
     with start_stage(server, region) as stage:
+        assert stage.stdout is not None
+        assert stage.stdout.readline() == "loaded\n"
         stage.kill()
     assert server.wait(WAIT_S) == -signal.SIGKILL
     assert not region.exists()
