@@ -56,7 +56,7 @@ def _build_loop(
     stage = build_stage(device, pool)
     if device.type == "cuda":
         torch.cuda.empty_cache()  # what weights took before they were joined; other processes may need it
-    paged = can_attend(device, shape.head_dim)
+    paged = can_attend(device, dtype, shape.head_dim)
     cache = KVCache(shape, pool, seats=settings.max_turns, device=device, dtype=dtype, paged=paged)
     if paged:
         stage.decoder.capture(cache, settings.max_turns)

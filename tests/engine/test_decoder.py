@@ -78,10 +78,12 @@ class Pair:
         return self.decoder.forward(rows, positions, layout, cache)
 
     def run(
-        self, cuts: Sequence[Sequence[int]], block_tokens: int, *, paged: bool = False
+        self, cuts: Sequence[Sequence[int]], block_tokens: int, *, paged: bool = False, captured: bool = False
     ) -> list[torch.Tensor]:
         """Turn i advances to `cuts[i][k]` in step k."""
-        cache = self.cache(block_tokens, paged=paged)
+        cache = self.cache(block_tokens, paged=paged or captured)
+        if captured:
+            self.decoder.capture(cache, len(LENGTHS))
         pool = self.pool
         seats = [cache.bind(take_blocks(pool, length)) for length in LENGTHS]
         results: list[list[torch.Tensor]] = [[] for _ in LENGTHS]

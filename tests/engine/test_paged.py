@@ -121,6 +121,8 @@ def test_batches_have_a_captured_size_near_them(most: int, expected: list[int]) 
     assert batch_sizes(most) == expected
 
 
-def test_a_cpu_decodes_in_groups() -> None:
-    """The tables are a GPU's."""
-    assert not paged.can_attend(torch.device("cpu"), 64)
+def test_a_cpu_decodes_by_pages_in_single_precision_alone() -> None:
+    """There are no compiled kernels for other numbers: it decodes in groups then."""
+    cpu = torch.device("cpu")
+    assert paged.can_attend(cpu, torch.float32, 64)
+    assert not paged.can_attend(cpu, torch.bfloat16, 64)

@@ -62,7 +62,7 @@ class DecodeGraphs:
             # The largest first: the smaller find their memory in its pool.
             self._graphs = {size: self._capture(run, size) for size in reversed(self._sizes)}
 
-    def replay(self, rows: torch.Tensor, positions: torch.Tensor, pages: Pages) -> torch.Tensor | None:
+    def run(self, rows: torch.Tensor, positions: torch.Tensor, pages: Pages) -> torch.Tensor | None:
         """The hidden rows, valid until the next step; None for a batch larger than all that were captured."""
         size = next((size for size in self._sizes if size >= len(rows)), None)
         if size is None:

@@ -2,14 +2,12 @@
 
 Called by the step loop once per step with the rows of every turn in the step, one after the other. It
 knows nothing of turns, tokens or sampling: rows of embeddings go in, final hidden rows come out, and
-`logits` is the head. On a GPU it runs plain linears and SDPA, which picks flash attention where it can, and
-steps of single rows as CUDA graphs once `capture` was called; not measured.
+`logits` is the head. On a GPU it runs plain linears and SDPA, which picks flash attention where it can; not
+measured. Once `capture` was called, steps of single rows are CUDA graphs there, and compiled on a CPU.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any
 
 import torch
 from tercet_wire.settings import Quantization
@@ -18,21 +16,13 @@ from torch.nn import functional
 from tercet_engine.decoder import paged
 from tercet_engine.decoder.graphs import DecodeGraphs
 from tercet_engine.decoder.kv import Group, KVCache, Layout
-from tercet_engine.decoder.linear import Linear, build_linear
+from tercet_engine.decoder.layer import Layer, build_layer
+from tercet_engine.decoder.linear import build_linear
+from tercet_engine.decoder.rotary import Rotary, rotate
 from tercet_engine.decoder.shape import read_shape
 
-_SECTIONS: Final = (16, 24, 24)
-"""Of `mrope_section`, where a config leaves it out."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Layer:
-    qkv: Linear
-    out: Linear
-    gate_up: Linear
-    down: Linear
-    norm_in: torch.Tensor
-    norm_mlp: torch.Tensor
+if TYPE_CHECKING:
+    from tercet_engine.decoder.compiled_step import CompiledSteps
 
 
 class Decoder:
@@ -49,20 +39,28 @@ class Decoder:
         quantization: Quantization = "none",
     ) -> None:
         self.shape = read_shape(config)
-        self._layers = [_build_layer(weights, i, quantization) for i in range(self.shape.layers)]
-        self._norm = weights["norm.weight"]
+        self._layers = [build_layer(weights, i, quantization) for i in range(self.shape.layers)]
+        self._norms = [*(layer.norm_in for layer in self._layers), weights["norm.weight"]]
         self._head = build_linear(head, quantization=quantization)
-        self._rotary = _Rotary(config, head.device)
-        self._graphs: DecodeGraphs | None = None
+        self._rotary = Rotary(config, head.device)
+        self._steps: DecodeGraphs | CompiledSteps | None = None
 
     def capture(self, cache: KVCache, most: int) -> None:
-        """Make steps of up to `most` single rows replays of CUDA graphs; the cache has to be a paged one."""
+        """Make steps of up to `most` single rows fast ones; the cache has to be a paged one.
+
+        Replays of CUDA graphs on a GPU, compiled on a CPU.
+        """
+        if cache.memory.device.type == "cpu":
+            from tercet_engine.decoder.compiled_step import CompiledSteps  # noqa: PLC0415 - compiles
+
+            self._steps = CompiledSteps(self._layers, self._norms, self._rotary, self.shape, cache)
+            return
 
         def run(rows: torch.Tensor, positions: torch.Tensor, pages: paged.Pages) -> torch.Tensor:
             return self._run(rows, positions, Layout(slots=None, groups=(), pages=pages), cache)
 
         memory = cache.memory
-        self._graphs = DecodeGraphs(
+        self._steps = DecodeGraphs(
             run, most=most, hidden=self.shape.hidden, device=memory.device, dtype=memory.dtype
         )
 
@@ -73,8 +71,8 @@ class Decoder:
 
         What is returned holds until the next call.
         """
-        if self._graphs is not None and layout.pages is not None and not layout.groups:
-            hidden = self._graphs.replay(rows, positions, layout.pages)
+        if self._steps is not None and layout.pages is not None and not layout.groups:
+            hidden = self._steps.run(rows, positions, layout.pages)
             if hidden is not None:
                 return hidden
         return self._run(rows, positions, layout, cache)
@@ -89,7 +87,7 @@ class Decoder:
             rows = rows + mixed
             gate, up = layer.gate_up(self._normed(rows, layer.norm_mlp)).chunk(2, -1)
             rows = rows + layer.down(functional.silu(gate).mul_(up))
-        return self._normed(rows, self._norm)
+        return self._normed(rows, self._norms[-1])
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         return self._head(hidden).float()
@@ -99,7 +97,7 @@ class Decoder:
 
     def _attend(
         self,
-        layer: _Layer,
+        layer: Layer,
         rows: torch.Tensor,
         turns: tuple[torch.Tensor, torch.Tensor],
         reach: "_Reach",
@@ -107,7 +105,7 @@ class Decoder:
     ) -> torch.Tensor:
         shape = self.shape
         fused = layer.qkv(rows).view(len(rows), shape.heads + 2 * shape.kv_heads, shape.head_dim)
-        _rotate(fused[:, : shape.heads + shape.kv_heads], *turns)
+        rotate(fused[:, : shape.heads + shape.kv_heads], *turns)
         memory.flatten(0, 1).index_copy_(0, reach.slots, fused[:, shape.heads :])
         queries = fused[:, : shape.heads]  # (rows, heads, head_dim)
         mixed = [self._attend_group(queries, group, memory) for group in reach.groups]
@@ -155,51 +153,3 @@ class _Reach:
                 raise ValueError("a layout without slots needs pages, and a paged cache")
             slots = paged.locate(layout.pages, cache.tables, cache.block_tokens)
         return cls(slots=slots, groups=layout.groups, pages=layout.pages, tables=cache.tables)
-
-
-class _Rotary:
-    """Multimodal rotary angles: each section of dimensions follows one of the three position rows."""
-
-    def __init__(self, config: Any, device: torch.device) -> None:
-        rope = config.rope_parameters
-        if rope["rope_type"] != "default":
-            raise ValueError(f"rope_type {rope['rope_type']!r} is not served, only 'default'")
-        dim = read_shape(config).head_dim
-        exponents = torch.arange(0, dim, 2, dtype=torch.float32) / dim
-        self._frequencies = (1.0 / rope["rope_theta"] ** exponents).to(device)  # (dim / 2,)
-        sections = [i % 3 for i, size in enumerate(rope.get("mrope_section", _SECTIONS)) for _ in range(size)]
-        self._sections = torch.tensor(sections, device=device)
-
-    def angles(self, positions: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cosines, and sines with the sign of the rotation, (rows, 1, head_dim)."""
-        angle = positions[self._sections].T.float() * self._frequencies
-        cos, sin = angle.cos(), angle.sin()
-        cos, sin = torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
-        return cos.to(dtype)[:, None], sin.to(dtype)[:, None]
-
-
-def _rotate(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> None:
-    """Rotate (rows, heads, head_dim) in place."""
-    halves = heads.view(*heads.shape[:-1], 2, -1)
-    swapped = halves.flip(-2).view(heads.shape)
-    heads.mul_(cos).addcmul_(swapped, sin)
-
-
-def _build_layer(weights: dict[str, torch.Tensor], index: int, quantization: Quantization) -> _Layer:
-    build = partial(build_linear, quantization=quantization)
-
-    def taken(name: str) -> torch.Tensor:
-        return weights.pop(f"layers.{index}.{name}")
-
-    def stacked(kind: str, names: Iterable[str]) -> torch.Tensor:
-        return torch.cat([taken(f"{name}_proj.{kind}") for name in names])
-
-    attention = [f"self_attn.{name}" for name in "qkv"]
-    return _Layer(
-        qkv=build(stacked("weight", attention), stacked("bias", attention)),
-        out=build(stacked("weight", ["self_attn.o"])),
-        gate_up=build(stacked("weight", ["mlp.gate", "mlp.up"])),
-        down=build(stacked("weight", ["mlp.down"])),
-        norm_in=taken("input_layernorm.weight"),
-        norm_mlp=taken("post_attention_layernorm.weight"),
-    )

@@ -1,8 +1,8 @@
 """Attention of a step's single rows straight over the KV blocks, by tables that lie on the device.
 
-Used by the model where a layout has `Pages`. On a GPU the Triton language does it (`paged_kernel`); the same
-in torch gathers whole tables, and stands for it on a CPU, where tests compare the two. Nothing here depends
-on a turn's length on the host, so a step can be captured once and replayed.
+Used by the model where a layout has `Pages`. On a GPU the Triton language does it (`paged_kernel`), on a CPU
+numba (`compiled_attention`). Nothing here depends on a turn's length on the host, so that a GPU's step can be
+captured once and replayed.
 """
 
 import logging
@@ -14,12 +14,13 @@ from importlib.util import find_spec
 from typing import Final
 
 import torch
-from torch.nn import functional
+
+from tercet_engine.decoder.team import has_runtime
 
 _log = logging.getLogger(__name__)
 
 _SIZES: Final = (16, 32, 64, 128, 256)
-"""Head sizes that the kernel takes."""
+"""Head sizes that the GPU's kernel takes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,27 +47,20 @@ def attend(queries: torch.Tensor, memory: torch.Tensor, tables: torch.Tensor, pa
         from tercet_engine.decoder import paged_kernel  # noqa: PLC0415 - there is no Triton on a CPU's image
 
         return paged_kernel.attend(queries, memory, tables, pages.seats, pages.lengths)
-    return _attend_in_torch(queries, memory, tables, pages)
+    from tercet_engine.decoder import compiled_attention  # noqa: PLC0415 - compiles, and a GPU has no use for it
+
+    return compiled_attention.attend(queries, memory, tables, pages.seats, pages.lengths)
 
 
-def _attend_in_torch(
-    queries: torch.Tensor, memory: torch.Tensor, tables: torch.Tensor, pages: Pages
-) -> torch.Tensor:
-    turns, heads, dim = queries.shape
-    kv_heads = memory.shape[2] // 2
-    kept = memory[tables[pages.seats.long()].long()].flatten(1, 2).transpose(1, 2)
-    is_seen = torch.arange(kept.shape[2], device=queries.device) < pages.lengths[:, None]
-    kept = kept.where(is_seen[:, None, :, None], kept.new_zeros(()))  # what lies beyond may be no number
-    query = queries.reshape(turns, kv_heads, heads // kv_heads, dim)
-    mixed = functional.scaled_dot_product_attention(
-        query, kept[:, :kv_heads], kept[:, kv_heads:], attn_mask=is_seen[:, None, None]
-    )
-    return mixed.reshape(turns, heads, dim)
-
-
-def can_attend(device: torch.device, head_dim: int) -> bool:
-    """Whether single rows of this device go through the kernel."""
-    return device.type == "cuda" and head_dim in _SIZES and _kernel_runs(device)
+def can_attend(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
+    """Whether single rows of this device go through a kernel."""
+    if device.type == "cuda":
+        return head_dim in _SIZES and _kernel_runs(device)
+    if dtype != torch.float32:
+        return False
+    if not has_runtime():
+        _log.warning("decoding without compiled steps: torch does not compute with libgomp here")
+    return has_runtime()
 
 
 @cache

@@ -1,8 +1,8 @@
 """Attention of single rows over paged keys and values, in the Triton language: for GPUs, not measured.
 
-Used by `paged`, which says what is computed and does the same in torch. A turn's keys are cut into `SPLITS`
-parts that run side by side, so that one long turn alone still fills a GPU; a second kernel joins the parts
-by their softmax mass. Lengths are read on the device, so one captured launch serves every length.
+Used by `paged`, which says what is computed. A turn's keys are cut into `SPLITS` parts that run side by side,
+so that one long turn alone still fills a GPU; a second kernel joins the parts by their softmax mass. Lengths
+are read on the device, so one captured launch serves every length.
 """
 
 import torch

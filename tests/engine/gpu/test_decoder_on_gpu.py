@@ -45,7 +45,7 @@ def test_the_kernel_is_attention(
 
 def test_a_gpu_can_attend_by_pages() -> None:
     """Else every step runs kernel by kernel: a C compiler or Python's headers are missing."""
-    assert paged.can_attend(torch.device("cuda"), 128)
+    assert paged.can_attend(torch.device("cuda"), torch.bfloat16, 128)
 
 
 class World:

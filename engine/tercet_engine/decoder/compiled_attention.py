@@ -1,0 +1,225 @@
+"""`paged.attend` on a CPU in single precision, compiled by numba, on all of torch's threads.
+
+Used by `compiled_step`, whose rows are turned and kept on the way, and by `paged` for steps with prompts. A
+turn's memory is read once and in the order in which it lies: sums are kept by the highest score so far
+(Milakov and Gimelshein, arXiv:1805.02867).
+"""
+
+import ctypes
+from functools import cache
+from typing import Any, Final
+
+import numba
+import numpy as np
+import torch
+from numba import types
+
+from tercet_engine.decoder.compiled import FAST, exp, read_as
+from tercet_engine.decoder.team import load_runtime, run_on_team
+
+_TILE: Final = 4
+"""Tokens whose keys or values are read side by side: what is loaded of a query or a mix serves so many."""
+_FEW_TURNS: Final = 4
+"""For each thread: so many even out, and each is read from end to end; of fewer, heads are dealt out."""
+
+_f = np.float32
+_floats_at = read_as(types.CPointer(types.float32), types.int64)
+_ints_at = read_as(types.CPointer(types.int32), types.int64)
+
+
+_NUMBERS: Final = ("turns", "kv_heads", "blocks", "block_tokens", "row", "width")
+_ADDRESSES: Final = ("fused", "memory", "tables", "seats", "lengths", "cos", "sin", "mixed")
+
+
+class Job(ctypes.Structure):
+    """What the threads of a team are told.
+
+    `row` and `width`: the numbers from one turn's row, or table, to the next one's. Where there are `cos` and
+    `sin` (not 0), rows hold keys and values behind their queries: all but values are turned, and both kept.
+    """
+
+    _fields_ = tuple((name, ctypes.c_int64) for name in (*_NUMBERS, *_ADDRESSES))
+
+
+def attend(
+    queries: torch.Tensor,
+    memory: torch.Tensor,
+    tables: torch.Tensor,
+    seats: torch.Tensor,
+    lengths: torch.Tensor,
+) -> torch.Tensor:
+    """As `paged.attend`."""
+    turns, heads, dim = queries.shape
+    blocks, block_tokens, kept, _ = memory.shape
+    mixed = queries.new_empty(turns, heads, dim)
+    job = Job(
+        turns=turns,
+        kv_heads=kept // 2,
+        blocks=blocks,
+        block_tokens=block_tokens,
+        row=queries.stride(0),
+        width=tables.stride(0),
+        fused=queries.data_ptr(),
+        memory=memory.data_ptr(),
+        tables=tables.data_ptr(),
+        seats=seats.data_ptr(),
+        lengths=lengths.data_ptr(),
+        mixed=mixed.data_ptr(),
+    )
+    run_on_team(compile_attention(heads // (kept // 2), dim).address, job)
+    return mixed
+
+
+@numba.njit(**FAST)
+def _turn(vector, cos, sin):
+    half = len(cos)
+    left, right = vector[:half], vector[half:]
+    for j in range(half):
+        a, b = left[j], right[j]
+        left[j] = a * cos[j] - b * sin[j]
+        right[j] = b * cos[j] + a * sin[j]
+
+
+@numba.njit(**FAST)
+def _copy(source, target):
+    for d in range(len(source)):
+        target[d] = source[d]
+
+
+def _compile_score(shared, dim):
+    scale = _f(dim**-0.5)
+
+    @numba.njit(**FAST)
+    def score(queries, block, head, count, scores):
+        """(shared, dim), (tokens, heads, dim) -> (shared, tokens), the first `count` of them."""
+        tiled = count - count % _TILE
+        for t in range(0, tiled, _TILE):
+            k0, k1 = block[t, head], block[t + 1, head]
+            k2, k3 = block[t + 2, head], block[t + 3, head]
+            for i in range(shared):
+                query, row = queries[i], scores[i]
+                x0 = x1 = x2 = x3 = _f(0)
+                for d in range(dim):
+                    x0 += query[d] * k0[d]
+                    x1 += query[d] * k1[d]
+                    x2 += query[d] * k2[d]
+                    x3 += query[d] * k3[d]
+                row[t], row[t + 1], row[t + 2], row[t + 3] = x0 * scale, x1 * scale, x2 * scale, x3 * scale
+        for t in range(tiled, count):
+            key = block[t, head]
+            for i in range(shared):
+                query, x = queries[i], _f(0)
+                for d in range(dim):
+                    x += query[d] * key[d]
+                scores[i, t] = x * scale
+
+    return score
+
+
+@numba.njit(**FAST)
+def _weigh(scores, count, tops, masses, mixes):
+    """Scores become weights beside the highest so far, to which all that was summed up is brought."""
+    for i in range(len(scores)):
+        row, mix = scores[i], mixes[i]
+        top = tops[i]
+        for t in range(count):
+            top = max(top, row[t])
+        fade, mass = exp(tops[i] - top), _f(0)
+        for t in range(count):
+            row[t] = exp(row[t] - top)
+            mass += row[t]
+        for d in range(len(mix)):
+            mix[d] *= fade
+        tops[i], masses[i] = top, masses[i] * fade + mass
+
+
+def _compile_mix(shared, dim):
+    @numba.njit(**FAST)
+    def mix_in(weights, block, head, count, mixes):
+        tiled = count - count % _TILE
+        for t in range(0, tiled, _TILE):
+            v0, v1 = block[t, head], block[t + 1, head]
+            v2, v3 = block[t + 2, head], block[t + 3, head]
+            for i in range(shared):
+                row, mix = weights[i], mixes[i]
+                p0, p1, p2, p3 = row[t], row[t + 1], row[t + 2], row[t + 3]
+                for d in range(dim):
+                    mix[d] += p0 * v0[d] + p1 * v1[d] + p2 * v2[d] + p3 * v3[d]
+        for t in range(tiled, count):
+            value = block[t, head]
+            for i in range(shared):
+                p, mix = weights[i, t], mixes[i]
+                for d in range(dim):
+                    mix[d] += p * value[d]
+
+    return mix_in
+
+
+def _compile_heads(shared, dim):
+    score, mix_in = _compile_score(shared, dim), _compile_mix(shared, dim)
+
+    @numba.njit(**FAST)
+    def attend_heads(queries, memory, blocks, length, first, mixed):
+        """Queries (key heads, shared, dim) of the key heads from the first one on; `mixed` likewise."""
+        count, tokens, kv_heads = len(queries), memory.shape[1], memory.shape[2] // 2
+        tops = np.full((count, shared), _f(-1e30))
+        masses = np.zeros((count, shared), np.float32)
+        weights = np.empty((count, shared, tokens), np.float32)
+        mixes = np.zeros((count, shared, dim), np.float32)
+        for number in range((length + tokens - 1) // tokens):
+            block, there = memory[blocks[number]], min(tokens, length - number * tokens)
+            for h in range(count):
+                score(queries[h], block, first + h, there, weights[h])
+                _weigh(weights[h], there, tops[h], masses[h], mixes[h])
+            for h in range(count):
+                mix_in(weights[h], block, kv_heads + first + h, there, mixes[h])
+        for h in range(count):
+            for i in range(shared):
+                out, mix, mass = mixed[h, i], mixes[h, i], masses[h, i]
+                for d in range(dim):
+                    out[d] = mix[d] / mass
+
+    return attend_heads
+
+
+@cache
+def compile_attention(shared: int, dim: int) -> Any:
+    """A function of numba's (`address`) that takes a `Job` and does its thread's share of it.
+
+    `shared`: query heads to a key head. Both numbers are constants of the code, by which a step of 32 turns
+    is a sixth faster.
+    """
+    runtime = load_runtime()
+    half, attend_heads = dim // 2, _compile_heads(shared, dim)
+    get_thread, count_threads = runtime.omp_get_thread_num, runtime.omp_get_num_threads
+
+    @numba.cfunc(types.void(types.CPointer(numba.from_dtype(np.dtype(Job)))))
+    def take_share(told):
+        job = numba.carray(told, 1)[0]
+        kv_heads, heads = job.kv_heads, job.kv_heads * shared
+        memory = numba.carray(_floats_at(job.memory), (job.blocks, job.block_tokens, 2 * kv_heads, dim))
+        mixed = numba.carray(_floats_at(job.mixed), (job.turns, kv_heads, shared, dim))
+        seats = numba.carray(_ints_at(job.seats), job.turns)
+        lengths = numba.carray(_ints_at(job.lengths), job.turns)
+        threads = count_threads()
+        parts = kv_heads if job.turns < _FEW_TURNS * threads else 1
+        count = kv_heads // parts
+        for task in range(get_thread(), job.turns * parts, threads):
+            i, first = task // parts, task % parts * count
+            blocks = numba.carray(_ints_at(job.tables + 4 * seats[i] * job.width), job.width)
+            length, fused = lengths[i], job.fused + 4 * i * job.row
+            if job.cos != 0:
+                row = numba.carray(_floats_at(fused), (heads + 2 * kv_heads, dim))
+                cos = numba.carray(_floats_at(job.cos + 4 * i * half), half)
+                sin = numba.carray(_floats_at(job.sin + 4 * i * half), half)
+                block, at = memory[blocks[(length - 1) // job.block_tokens]], (length - 1) % job.block_tokens
+                for head in range(first * shared, (first + count) * shared):
+                    _turn(row[head], cos, sin)
+                for head in range(first, first + count):
+                    _turn(row[heads + head], cos, sin)
+                    _copy(row[heads + head], block[at, head])
+                    _copy(row[heads + kv_heads + head], block[at, kv_heads + head])
+            queries = numba.carray(_floats_at(fused), (kv_heads, shared, dim))[first : first + count]
+            attend_heads(queries, memory, blocks, length, first, mixed[i, first : first + count])
+
+    return take_share

@@ -1,0 +1,98 @@
+"""A decode step on a CPU: products by oneDNN, and what is between them compiled.
+
+Used by the decoder for steps of single rows only, in place of more than a hundred operations of torch.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from tercet_engine.decoder import compiled, compiled_attention
+from tercet_engine.decoder.kv import KVCache
+from tercet_engine.decoder.layer import Layer
+from tercet_engine.decoder.paged import Pages
+from tercet_engine.decoder.rotary import Rotary
+from tercet_engine.decoder.shape import DecoderShape
+from tercet_engine.decoder.team import run_on_team
+
+_Array = np.ndarray[Any, np.dtype[np.float32]]
+
+
+class _Layer(NamedTuple):
+    """A layer as compiled code takes it."""
+
+    products: Layer
+    memory: int
+    """The address of its keys and values."""
+    norm_mlp: _Array
+    norm_next: _Array
+    """Of the layer after it, or the final one."""
+
+
+class CompiledSteps:
+    """Single precision; the cache has to be a paged one."""
+
+    def __init__(
+        self,
+        layers: list[Layer],
+        norms: list[torch.Tensor],
+        rotary: Rotary,
+        shape: DecoderShape,
+        cache: KVCache,
+    ) -> None:
+        """`norms`: of each layer's input, and the final one."""
+        self._layers = [
+            _Layer(layer, memory.data_ptr(), layer.norm_mlp.numpy(), norm.numpy())
+            for layer, memory, norm in zip(layers, cache.memory, norms[1:], strict=True)
+        ]
+        self._norm = norms[0].numpy()
+        self._shape = shape
+        self._sections, self._frequencies = rotary.sections.numpy(), rotary.frequencies.numpy()
+        self._attention = compiled_attention.compile_attention(shape.heads // shape.kv_heads, shape.head_dim)
+        self._cache = cache  # whose memory the addresses are of
+
+    def run(self, rows: torch.Tensor, positions: torch.Tensor, pages: Pages) -> torch.Tensor:
+        """(turns, hidden), (3, turns) -> (turns, hidden) after the final norm; keys and values are kept."""
+        shape, epsilon = self._shape, self._shape.epsilon
+        count, heads = len(rows), shape.heads * shape.head_dim
+        cos, sin = np.empty((2, count, shape.head_dim // 2), np.float32)
+        places = positions.float().contiguous().numpy()
+        compiled.find_angles(places, self._sections, self._frequencies, cos, sin)
+        mixed = rows.new_empty(count, heads)
+        job = self._describe(count, pages, cos, sin, mixed)
+        residual = rows.clone(memory_format=torch.contiguous_format)
+        normed = torch.empty_like(residual)
+        sums, out = residual.numpy(), normed.numpy()
+        compiled.norm(sums, self._norm, epsilon, out)
+        for products, memory, norm_mlp, norm_next in self._layers:
+            fused = products.qkv(normed)
+            job.fused, job.memory = fused.data_ptr(), memory
+            run_on_team(self._attention.address, job)
+            compiled.add_norm(sums, products.out(mixed).numpy(), norm_mlp, epsilon, out)
+            both = products.gate_up(normed)
+            gated = both.new_empty(count, both.shape[1] // 2)
+            compiled.gate(both.numpy(), gated.numpy())
+            compiled.add_norm(sums, products.down(gated).numpy(), norm_next, epsilon, out)
+        return normed
+
+    def _describe(
+        self, count: int, pages: Pages, cos: _Array, sin: _Array, mixed: torch.Tensor
+    ) -> compiled_attention.Job:
+        tables, shape = self._cache.tables, self._shape
+        if tables is None:
+            raise ValueError("compiled steps need a paged cache")
+        return compiled_attention.Job(
+            turns=count,
+            kv_heads=shape.kv_heads,
+            blocks=self._cache.memory.shape[1],
+            block_tokens=self._cache.block_tokens,
+            row=(shape.heads + 2 * shape.kv_heads) * shape.head_dim,
+            width=tables.stride(0),
+            tables=tables.data_ptr(),
+            seats=pages.seats.data_ptr(),
+            lengths=pages.lengths.data_ptr(),
+            cos=cos.ctypes.data,
+            sin=sin.ctypes.data,
+            mixed=mixed.data_ptr(),
+        )
