@@ -162,10 +162,15 @@ def _compile_heads(shared, dim):
     def attend_heads(queries, memory, blocks, length, first, mixed):
         """Queries (key heads, shared, dim) of the key heads from the first one on; `mixed` likewise."""
         count, tokens, kv_heads = len(queries), memory.shape[1], memory.shape[2] // 2
-        tops = np.full((count, shared), _f(-1e30))
-        masses = np.zeros((count, shared), np.float32)
+        tops = np.empty((count, shared), np.float32)
+        masses = np.empty((count, shared), np.float32)
         weights = np.empty((count, shared, tokens), np.float32)
-        mixes = np.zeros((count, shared, dim), np.float32)
+        mixes = np.empty((count, shared, dim), np.float32)
+        for h in range(count):
+            for i in range(shared):
+                tops[h, i], masses[h, i] = _f(-1e30), _f(0)
+                for d in range(dim):
+                    mixes[h, i, d] = _f(0)
         for number in range((length + tokens - 1) // tokens):
             block, there = memory[blocks[number]], min(tokens, length - number * tokens)
             for h in range(count):
