@@ -201,6 +201,8 @@ def test_products_in_8_bits_are_near(dtype: torch.dtype, has_bias: bool) -> None
     error = product(rows).float() - expected - (0 if bias is None else bias.float())
     assert (error.norm(dim=1) <= 0.03 * expected.norm(dim=1) + (0.02 if has_bias else 1e-9)).all()
     assert torch.equal(product(rows)[1:2], product(rows[1:2]))
+    rows[1, 5] = float("nan")
+    assert product(rows).isnan().all(1).tolist() == [False, True, False, False]
 
 
 def test_int8_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

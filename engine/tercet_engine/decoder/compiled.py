@@ -14,8 +14,8 @@ from numba import types
 from numba.extending import intrinsic
 
 _f = np.float32
-_ROWS: Final = types.float32[:, ::1]
-_LINE: Final = types.float32[::1]
+ROWS: Final = types.float32[:, ::1]
+LINE: Final = types.float32[::1]
 FAST: Final = {"fastmath": {"reassoc", "contract", "arcp", "nsz"}, "error_model": "numpy", "nogil": True}
 """Sums in whatever order is fast; a division by zero is no exception, and what is no number stays none, by
 which a broken turn is known; other threads go on.
@@ -61,7 +61,7 @@ def exp(x):
     return series * _float_of_bits(types.int32((whole + types.int32(127)) << types.int32(23)))
 
 
-@numba.njit(types.void(_ROWS, _LINE, types.float32, _ROWS), **FAST)
+@numba.njit(types.void(ROWS, LINE, types.float32, ROWS), **FAST)
 def norm(rows, weight, epsilon, normed):
     """Each row divided by the root of its mean square (RMSNorm)."""
     count, width = rows.shape
@@ -75,7 +75,7 @@ def norm(rows, weight, epsilon, normed):
             out[j] = row[j] * scale * weight[j]
 
 
-@numba.njit(types.void(_ROWS, _ROWS, _LINE, types.float32, _ROWS), **FAST)
+@numba.njit(types.void(ROWS, ROWS, LINE, types.float32, ROWS), **FAST)
 def add_norm(rows, more, weight, epsilon, normed):
     """`more` is added to the rows where they are, and their norm taken."""
     count, width = rows.shape
@@ -86,7 +86,7 @@ def add_norm(rows, more, weight, epsilon, normed):
     norm(rows, weight, epsilon, normed)
 
 
-@numba.njit(types.void(_ROWS, _ROWS), **FAST)
+@numba.njit(types.void(ROWS, ROWS), **FAST)
 def gate(fused, gated):
     """(rows, 2 * width), gates before values -> (rows, width): silu(gate) * value (SwiGLU)."""
     count, width = gated.shape
@@ -98,7 +98,7 @@ def gate(fused, gated):
             out[j] = x * (_f(1) if x >= _f(0) else small) / (_f(1) + small) * values[j]
 
 
-@numba.njit(types.void(_ROWS, types.int64[::1], _LINE, _ROWS, _ROWS), **FAST)
+@numba.njit(types.void(ROWS, types.int64[::1], LINE, ROWS, ROWS), **FAST)
 def find_angles(positions, sections, frequencies, cos, sin):
     """As `rotary.Rotary.angles`, (3, rows) -> (rows, head dim / 2) each; no sign, no second half."""
     for i in range(len(cos)):

@@ -155,6 +155,16 @@ def _compile_mix(shared, dim):
     return mix_in
 
 
+@numba.njit(**FAST)
+def _clear(tops, masses, mixes):
+    """In place of numpy's functions for it, which would be compiled as well."""
+    for h in range(len(tops)):
+        for i in range(tops.shape[1]):
+            tops[h, i], masses[h, i] = _f(-1e30), _f(0)
+            for d in range(mixes.shape[2]):
+                mixes[h, i, d] = _f(0)
+
+
 def _compile_heads(shared, dim):
     score, mix_in = _compile_score(shared, dim), _compile_mix(shared, dim)
 
@@ -166,11 +176,7 @@ def _compile_heads(shared, dim):
         masses = np.empty((count, shared), np.float32)
         weights = np.empty((count, shared, tokens), np.float32)
         mixes = np.empty((count, shared, dim), np.float32)
-        for h in range(count):
-            for i in range(shared):
-                tops[h, i], masses[h, i] = _f(-1e30), _f(0)
-                for d in range(dim):
-                    mixes[h, i, d] = _f(0)
+        _clear(tops, masses, mixes)
         for number in range((length + tokens - 1) // tokens):
             block, there = memory[blocks[number]], min(tokens, length - number * tokens)
             for h in range(count):

@@ -9,6 +9,7 @@ VNNI would let sums overflow, and are refused.
 from collections.abc import Callable
 from typing import Final
 
+import numpy as np
 import torch
 
 _MOST: Final = 127
@@ -26,19 +27,25 @@ def build_int8_linear(
     """
     if weight.device.type != "cpu" or not can_multiply():
         raise ValueError("quantization int8 needs a CPU with VNNI: write none, or run this stage on one")
+    from tercet_engine.decoder import compiled_int8  # noqa: PLC0415 - compiles, and only 8 bits want it
+
     whole = weight.detach().float()
     scales = whole.abs().amax(1).clamp(min=_TINY) / _MOST
     rounded = (whole / scales[:, None]).round().to(torch.int8)
     packed = torch.ops.onednn.qlinear_prepack(rounded, None)
     zeros = torch.zeros(len(scales), dtype=torch.long)
+    shift = np.zeros(len(scales), np.float32) if bias is None else bias.detach().float().numpy()
     product, dtype = torch.ops.onednn.qlinear_pointwise.default, weight.dtype
 
     def linear(x: torch.Tensor) -> torch.Tensor:
-        x = x.float()  # in 16 bits a row's largest entry may become 128, which is one too many
-        size = torch.linalg.vector_norm(x, ord=torch.inf, dim=-1, keepdim=True).clamp_(min=_TINY).div_(_MOST)
-        rows = (x / size).add_(_ZERO).round_().to(torch.uint8)
-        y = product(rows, 1.0, _ZERO, packed, scales, zeros, None, 1.0, 0, torch.float32, "none", [], "")
-        y = y.mul_(size) if bias is None else torch.addcmul(bias, y, size)
+        rows = torch.empty(x.shape, dtype=torch.uint8)
+        sizes = np.empty(len(x), np.float32)
+        # From 32 bits: in 16 a row's largest entry may become 128, which is one too many.
+        compiled_int8.round_rows(x.float().contiguous().numpy(), rows.numpy(), sizes)
+        y: torch.Tensor = product(
+            rows, 1.0, _ZERO, packed, scales, zeros, None, 1.0, 0, torch.float32, "none", [], ""
+        )
+        compiled_int8.scale_rows(y.numpy(), sizes, shift)
         return y.to(dtype)
 
     return linear
