@@ -1,5 +1,6 @@
 """Keys and values of turns that lie scattered in blocks, for tests of attention by tables."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,18 +28,26 @@ class Drawn:
         return Drawn(queries=queries, memory=memory, tables=self.tables.to(device), pages=pages)
 
 
-def draw_pages(*, kv_heads: int, shared: int, dim: int, block_tokens: int, seed: int = 0) -> Drawn:
+def draw_pages(
+    *,
+    kv_heads: int,
+    shared: int,
+    dim: int,
+    block_tokens: int,
+    seed: int = 0,
+    lengths: Sequence[int] = LENGTHS,
+) -> Drawn:
     """Memory that no turn may look at holds what is no number."""
     generator = torch.Generator().manual_seed(seed)
-    needed = [-(-length // block_tokens) for length in LENGTHS]
+    needed = [-(-length // block_tokens) for length in lengths]
     blocks = sum(needed) + 3
     order = torch.randperm(blocks, generator=generator, dtype=torch.int32)
-    tables = order[-1].repeat(len(LENGTHS) + 2, max(needed))
+    tables = order[-1].repeat(len(lengths) + 2, max(needed))
     memory = torch.full((blocks, block_tokens, 2 * kv_heads, dim), float("nan"))
-    turns = len(LENGTHS)
+    turns = len(lengths)
     seats = torch.randperm(turns + 2, generator=generator, dtype=torch.int32)[:turns]
     taken = 0
-    for seat, length, count in zip(seats.tolist(), LENGTHS, needed, strict=True):
+    for seat, length, count in zip(seats.tolist(), lengths, needed, strict=True):
         tables[seat, :count] = order[taken : taken + count]
         rows = torch.randn(length, 2 * kv_heads, dim, generator=generator)
         kept = torch.cat([rows, torch.full((count * block_tokens - length, 2 * kv_heads, dim), float("nan"))])
@@ -46,7 +55,7 @@ def draw_pages(*, kv_heads: int, shared: int, dim: int, block_tokens: int, seed:
         taken += count
     # As the model cuts them: queries are the first heads of wider rows.
     queries = torch.randn(turns, kv_heads * (shared + 2), dim, generator=generator)[:, : kv_heads * shared]
-    pages = Pages(seats=seats, lengths=torch.tensor(LENGTHS, dtype=torch.int32))
+    pages = Pages(seats=seats, lengths=torch.tensor(lengths, dtype=torch.int32))
     return Drawn(queries=queries, memory=memory, tables=tables, pages=pages)
 
 
@@ -54,7 +63,8 @@ def expect(drawn: Drawn) -> torch.Tensor:
     """Turn by turn, by torch's own attention over the turn's keys in a row."""
     rows = []
     kv_heads = drawn.memory.shape[2] // 2
-    for turn, (seat, length) in enumerate(zip(drawn.pages.seats.tolist(), LENGTHS, strict=True)):
+    seats, lengths = drawn.pages.seats.tolist(), drawn.pages.lengths.tolist()
+    for turn, (seat, length) in enumerate(zip(seats, lengths, strict=True)):
         kept = drawn.memory[drawn.tables[seat].long()].flatten(0, 1)[:length].transpose(0, 1)
         query = drawn.queries[turn][:, None]  # (heads, 1, dim)
         keys, values = kept[:kv_heads], kept[kv_heads:]

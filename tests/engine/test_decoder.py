@@ -13,6 +13,7 @@ from tercet_engine.decoder.linear import build_linear
 from tercet_engine.decoder.model import Decoder
 from tercet_engine.decoder.paged import Pages
 from tercet_engine.decoder.shape import read_shape
+from tercet_wire.settings import Quantization
 from torch.nn import functional
 from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import Qwen2_5OmniTextConfig
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniThinkerTextModel
@@ -43,14 +44,14 @@ def assert_near(actual: torch.Tensor, expected: torch.Tensor) -> None:
 class Pair:
     """The reference and our decoder with the same weights; five turns of random rows and TMRoPE positions."""
 
-    def __init__(self, **changes: Any) -> None:
+    def __init__(self, quantization: Quantization = "none", **changes: Any) -> None:
         torch.manual_seed(3)
         settings = config(**changes)
         self.reference = Qwen2_5OmniThinkerTextModel(settings).eval().requires_grad_(requires_grad=False)
         for parameter in self.reference.parameters():
             parameter.normal_(std=0.2)
         self.head = torch.randn(90, 48)
-        self.decoder = Decoder(settings, self.reference.state_dict(), self.head)
+        self.decoder = Decoder(settings, self.reference.state_dict(), self.head, quantization)
         self.rows = [torch.randn(length, 48) for length in LENGTHS]
         self.positions = [torch.randint(0, 100, (3, length)) for length in LENGTHS]
 

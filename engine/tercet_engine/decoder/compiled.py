@@ -1,8 +1,8 @@
 """What a decode step computes between its products, compiled by numba: for CPUs, in single precision.
 
-Used by `compiled_step`; attention stands in `compiled_attention`. All of this runs on the calling thread,
-since the rows of a step are few. Compiled when the module is imported, which takes a second or two and no
-compiler on the machine.
+Used by `compiled_step`; what attention and products in 8 bits need stands beside it. All of this runs on the
+calling thread, since the rows of a step are few. Compiled when the module is imported, which takes a second
+or two and no compiler on the machine.
 """
 
 import math
@@ -11,7 +11,6 @@ from typing import Final
 import numba
 import numpy as np
 from numba import types
-from numba.extending import intrinsic
 
 _f = np.float32
 ROWS: Final = types.float32[:, ::1]
@@ -22,34 +21,16 @@ which a broken turn is known; other threads go on.
 """
 
 
-def read_as(kind, taken):
-    """A function of numba's that reads a value of the type `taken` as one of `kind`, bit by bit."""
-
-    @intrinsic
-    def read(_context, value):
-        def generate(context, builder, signature, arguments):
-            target = context.get_value_type(signature.return_type)
-            is_address = isinstance(signature.return_type, types.CPointer)
-            return (builder.inttoptr if is_address else builder.bitcast)(arguments[0], target)
-
-        return kind(taken), generate
-
-    return read
-
-
-_float_of_bits = read_as(types.float32, types.int32)
-
-
 @numba.njit(fastmath={"contract"}, forceinline=True)
 def exp(x):
-    """E to the power of x, which is not above 0; below -87 as at -87. Off by 1e-7 of it at most.
+    """The exponential of x, which is not above 0; nothing below -87. Off by 1e-7 of it at most.
 
     Two to a whole number, which is a float's exponent, times the series of e to the rest (Cody and Waite,
     Software Manual for the Elementary Functions, 1980). The C library's keeps a loop from being vectorised.
     """
-    x = max(x, _f(-87))
-    whole = types.int32(x * _f(1.44269504) - _f(0.5))
-    rest = x - _f(whole) * _f(0.693145751953125) - _f(whole) * _f(1.42860682e-6)
+    within = max(x, _f(-87))
+    whole = types.int32(within * _f(1.44269504) - _f(0.5))
+    rest = within - _f(whole) * _f(0.693145751953125) - _f(whole) * _f(1.42860682e-6)
     series = _f(1 / 5040)
     series = series * rest + _f(1 / 720)
     series = series * rest + _f(1 / 120)
@@ -58,7 +39,8 @@ def exp(x):
     series = series * rest + _f(1 / 2)
     series = series * rest + _f(1)
     series = series * rest + _f(1)
-    return series * _float_of_bits(types.int32((whole + types.int32(127)) << types.int32(23)))
+    scaled = series * np.int32((whole + 127) << 23).view(np.float32)
+    return _f(0) if x < _f(-87) else scaled
 
 
 @numba.njit(types.void(ROWS, LINE, types.float32, ROWS), **FAST)

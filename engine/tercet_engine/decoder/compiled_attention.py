@@ -13,18 +13,36 @@ import numba
 import numpy as np
 import torch
 from numba import types
+from numba.extending import intrinsic
 
-from tercet_engine.decoder.compiled import FAST, exp, read_as
+from tercet_engine.decoder.compiled import FAST, exp
+from tercet_engine.decoder.paged import Pages
 from tercet_engine.decoder.team import load_runtime, run_on_team
 
 _TILE: Final = 4
 """Tokens whose keys or values are read side by side: what is loaded of a query or a mix serves so many."""
 _FEW_TURNS: Final = 4
-"""For each thread: so many even out, and each is read from end to end; of fewer, heads are dealt out."""
+"""For each thread: so many even out, and each is read from end to end. Where there are fewer, or one has most
+of all keys, heads are dealt out.
+"""
 
 _f = np.float32
-_floats_at = read_as(types.CPointer(types.float32), types.int64)
-_ints_at = read_as(types.CPointer(types.int32), types.int64)
+
+
+def _pointers_to(kind):
+    """A function of numba's: address -> pointer."""
+
+    @intrinsic
+    def point(_context, _address):
+        def generate(context, builder, signature, arguments):
+            return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
+
+        return types.CPointer(kind)(types.int64), generate
+
+    return point
+
+
+_floats_at, _ints_at = _pointers_to(types.float32), _pointers_to(types.int32)
 
 
 _NUMBERS: Final = ("turns", "kv_heads", "blocks", "block_tokens", "row", "width")
@@ -41,33 +59,41 @@ class Job(ctypes.Structure):
     _fields_ = tuple((name, ctypes.c_int64) for name in (*_NUMBERS, *_ADDRESSES))
 
 
-def attend(
-    queries: torch.Tensor,
-    memory: torch.Tensor,
-    tables: torch.Tensor,
-    seats: torch.Tensor,
-    lengths: torch.Tensor,
-) -> torch.Tensor:
-    """As `paged.attend`."""
-    turns, heads, dim = queries.shape
+def build_job(mixed: torch.Tensor, memory: torch.Tensor, tables: torch.Tensor, pages: Pages, row: int) -> Job:
+    """All that a step's layers have in common. `mixed`: (turns, heads * head dim)."""
     blocks, block_tokens, kept, _ = memory.shape
-    mixed = queries.new_empty(turns, heads, dim)
-    job = Job(
-        turns=turns,
+    if not len(mixed) == len(pages.seats) == len(pages.lengths):
+        raise ValueError("there must be a seat and a length for each turn")
+    return Job(
+        turns=len(mixed),
         kv_heads=kept // 2,
         blocks=blocks,
         block_tokens=block_tokens,
-        row=queries.stride(0),
-        width=tables.stride(0),
-        fused=queries.data_ptr(),
-        memory=memory.data_ptr(),
-        tables=tables.data_ptr(),
-        seats=seats.data_ptr(),
-        lengths=lengths.data_ptr(),
-        mixed=mixed.data_ptr(),
+        row=row,
+        width=tables.shape[1],
+        memory=_address(memory, torch.float32),
+        tables=_address(tables, torch.int32),
+        seats=_address(pages.seats, torch.int32),
+        lengths=_address(pages.lengths, torch.int32),
+        mixed=_address(mixed, torch.float32),
     )
-    run_on_team(compile_attention(heads // (kept // 2), dim).address, job)
-    return mixed
+
+
+def _address(tensor: torch.Tensor, dtype: torch.dtype) -> int:
+    """Compiled code takes what stands there as what it expects."""
+    if tensor.dtype != dtype or not tensor.is_contiguous():
+        raise ValueError(f"compiled attention takes rows of {dtype} that lie one after the other")
+    return tensor.data_ptr()
+
+
+def attend(queries: torch.Tensor, memory: torch.Tensor, tables: torch.Tensor, pages: Pages) -> torch.Tensor:
+    """As `paged.attend`."""
+    turns, heads, dim = queries.shape
+    mixed = queries.new_empty(turns, heads * dim)
+    job = build_job(mixed, memory, tables, pages, queries.stride(0))
+    job.fused = _address(queries[0], torch.float32)
+    run_on_team(compile_attention(heads // job.kv_heads, dim).address, job)
+    return mixed.view(turns, heads, dim)
 
 
 @numba.njit(**FAST)
@@ -81,9 +107,19 @@ def _turn(vector, cos, sin):
 
 
 @numba.njit(**FAST)
-def _copy(source, target):
-    for d in range(len(source)):
-        target[d] = source[d]
+def _turn_and_keep(row, cos, sin, place, first, count):
+    """Of one row (heads and all that is kept, dim), what belongs to key heads from the first one on."""
+    kv_heads = len(place) // 2
+    heads = len(row) - 2 * kv_heads
+    shared = heads // kv_heads
+    for head in range(first * shared, (first + count) * shared):
+        _turn(row[head], cos, sin)
+    for head in range(first, first + count):
+        _turn(row[heads + head], cos, sin)
+        for number in (head, kv_heads + head):
+            new, kept = row[heads + number], place[number]
+            for d in range(len(new)):
+                kept[d] = new[d]
 
 
 def _compile_score(shared, dim):
@@ -204,7 +240,7 @@ def compile_attention(shared: int, dim: int) -> Any:
     half, attend_heads = dim // 2, _compile_heads(shared, dim)
     get_thread, count_threads = runtime.omp_get_thread_num, runtime.omp_get_num_threads
 
-    @numba.cfunc(types.void(types.CPointer(numba.from_dtype(np.dtype(Job)))))
+    @numba.cfunc(types.void(types.CPointer(numba.from_dtype(np.dtype(Job)))), error_model="numpy")
     def take_share(told):
         job = numba.carray(told, 1)[0]
         kv_heads, heads = job.kv_heads, job.kv_heads * shared
@@ -213,7 +249,8 @@ def compile_attention(shared: int, dim: int) -> Any:
         seats = numba.carray(_ints_at(job.seats), job.turns)
         lengths = numba.carray(_ints_at(job.lengths), job.turns)
         threads = count_threads()
-        parts = kv_heads if job.turns < _FEW_TURNS * threads else 1
+        evens_out = job.turns >= _FEW_TURNS * threads and lengths.max() * threads <= lengths.sum()
+        parts = 1 if evens_out else kv_heads
         count = kv_heads // parts
         for task in range(get_thread(), job.turns * parts, threads):
             i, first = task // parts, task % parts * count
@@ -224,12 +261,7 @@ def compile_attention(shared: int, dim: int) -> Any:
                 cos = numba.carray(_floats_at(job.cos + 4 * i * half), half)
                 sin = numba.carray(_floats_at(job.sin + 4 * i * half), half)
                 block, at = memory[blocks[(length - 1) // job.block_tokens]], (length - 1) % job.block_tokens
-                for head in range(first * shared, (first + count) * shared):
-                    _turn(row[head], cos, sin)
-                for head in range(first, first + count):
-                    _turn(row[heads + head], cos, sin)
-                    _copy(row[heads + head], block[at, head])
-                    _copy(row[heads + kv_heads + head], block[at, kv_heads + head])
+                _turn_and_keep(row, cos, sin, block[at], first, count)
             queries = numba.carray(_floats_at(fused), (kv_heads, shared, dim))[first : first + count]
             attend_heads(queries, memory, blocks, length, first, mixed[i, first : first + count])
 

@@ -19,11 +19,11 @@ def round_rows(rows, rounded, sizes):
     for i in range(count):
         row, out = rows[i], rounded[i]
         largest = _f(1e-12)  # keeps a row of zeros from being divided by it
-        nothing = _f(0)  # or no number, where the row holds one that is none
+        taint = _f(0)  # no number, if the row holds one that is none
         for j in range(width):
             largest = max(largest, abs(row[j]))
-            nothing += row[j] * _f(0)
-        sizes[i] = largest / _f(127) + nothing
+            taint += row[j] * _f(0)
+        sizes[i] = largest / _f(127) + taint
         scale = _f(127) / largest
         for j in range(width):
             out[j] = types.uint8(types.int32(row[j] * scale + _f(128.5)))

@@ -50,49 +50,35 @@ class CompiledSteps:
         self._shape = shape
         self._sections, self._frequencies = rotary.sections.numpy(), rotary.frequencies.numpy()
         self._attention = compiled_attention.compile_attention(shape.heads // shape.kv_heads, shape.head_dim)
+        self._row = (shape.heads + 2 * shape.kv_heads) * shape.head_dim
         self._cache = cache  # whose memory the addresses are of
 
     def run(self, rows: torch.Tensor, positions: torch.Tensor, pages: Pages) -> torch.Tensor:
         """(turns, hidden), (3, turns) -> (turns, hidden) after the final norm; keys and values are kept."""
-        shape, epsilon = self._shape, self._shape.epsilon
-        count, heads = len(rows), shape.heads * shape.head_dim
-        cos, sin = np.empty((2, count, shape.head_dim // 2), np.float32)
-        places = positions.float().contiguous().numpy()
-        compiled.find_angles(places, self._sections, self._frequencies, cos, sin)
-        mixed = rows.new_empty(count, heads)
-        job = self._describe(count, pages, cos, sin, mixed)
+        cache, epsilon = self._cache, self._shape.epsilon
+        if cache.tables is None:
+            raise ValueError("compiled steps need a paged cache")
+        cos, sin = self._find_angles(positions)
+        mixed = rows.new_empty(len(rows), self._shape.heads * self._shape.head_dim)
+        job = compiled_attention.build_job(mixed, cache.memory[0], cache.tables, pages, self._row)
+        job.cos, job.sin = cos.ctypes.data, sin.ctypes.data
         residual = rows.clone(memory_format=torch.contiguous_format)
         normed = torch.empty_like(residual)
-        sums, out = residual.numpy(), normed.numpy()
-        compiled.norm(sums, self._norm, epsilon, out)
+        sums, norms = residual.numpy(), normed.numpy()  # the same memory, for compiled code
+        compiled.norm(sums, self._norm, epsilon, norms)
         for products, memory, norm_mlp, norm_next in self._layers:
             fused = products.qkv(normed)
             job.fused, job.memory = fused.data_ptr(), memory
             run_on_team(self._attention.address, job)
-            compiled.add_norm(sums, products.out(mixed).numpy(), norm_mlp, epsilon, out)
+            compiled.add_norm(sums, products.out(mixed).numpy(), norm_mlp, epsilon, norms)
             both = products.gate_up(normed)
-            gated = both.new_empty(count, both.shape[1] // 2)
+            gated = both.new_empty(len(both), both.shape[1] // 2)
             compiled.gate(both.numpy(), gated.numpy())
-            compiled.add_norm(sums, products.down(gated).numpy(), norm_next, epsilon, out)
+            compiled.add_norm(sums, products.down(gated).numpy(), norm_next, epsilon, norms)
         return normed
 
-    def _describe(
-        self, count: int, pages: Pages, cos: _Array, sin: _Array, mixed: torch.Tensor
-    ) -> compiled_attention.Job:
-        tables, shape = self._cache.tables, self._shape
-        if tables is None:
-            raise ValueError("compiled steps need a paged cache")
-        return compiled_attention.Job(
-            turns=count,
-            kv_heads=shape.kv_heads,
-            blocks=self._cache.memory.shape[1],
-            block_tokens=self._cache.block_tokens,
-            row=(shape.heads + 2 * shape.kv_heads) * shape.head_dim,
-            width=tables.stride(0),
-            tables=tables.data_ptr(),
-            seats=pages.seats.data_ptr(),
-            lengths=pages.lengths.data_ptr(),
-            cos=cos.ctypes.data,
-            sin=sin.ctypes.data,
-            mixed=mixed.data_ptr(),
-        )
+    def _find_angles(self, positions: torch.Tensor) -> tuple[_Array, _Array]:
+        cos, sin = np.empty((2, positions.shape[1], len(self._frequencies)), np.float32)
+        places = positions.float().contiguous().numpy()
+        compiled.find_angles(places, self._sections, self._frequencies, cos, sin)
+        return cos, sin

@@ -49,18 +49,19 @@ def attend(queries: torch.Tensor, memory: torch.Tensor, tables: torch.Tensor, pa
         return paged_kernel.attend(queries, memory, tables, pages.seats, pages.lengths)
     from tercet_engine.decoder import compiled_attention  # noqa: PLC0415 - compiles, and a GPU has no use for it
 
-    return compiled_attention.attend(queries, memory, tables, pages.seats, pages.lengths)
+    return compiled_attention.attend(queries, memory, tables, pages)
 
 
 def can_attend(device: torch.device, dtype: torch.dtype, head_dim: int) -> bool:
     """Whether single rows of this device go through a kernel."""
     if device.type == "cuda":
         return head_dim in _SIZES and _kernel_runs(device)
-    if dtype != torch.float32:
+    if device.type != "cpu" or dtype != torch.float32:
         return False
-    if not has_runtime():
-        _log.warning("decoding without compiled steps: torch does not compute with libgomp here")
-    return has_runtime()
+    if has_runtime():
+        return True
+    _log.warning("decoding without compiled steps: torch does not compute with libgomp here")
+    return False
 
 
 @cache

@@ -24,6 +24,8 @@ class Rotary:
         exponents = torch.arange(0, dim, 2, dtype=torch.float32) / dim
         self.frequencies = (1.0 / rope["rope_theta"] ** exponents).to(device)  # (dim / 2,)
         sections = [i % 3 for i, size in enumerate(rope.get("mrope_section", _SECTIONS)) for _ in range(size)]
+        if len(sections) != dim // 2:
+            raise ValueError(f"mrope_section has to add up to half of head_dim {dim}, not to {len(sections)}")
         self.sections = torch.tensor(sections, device=device)  # (dim / 2,)
 
     def angles(self, positions: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:

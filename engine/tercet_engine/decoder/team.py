@@ -1,6 +1,6 @@
 """Runs a compiled function on torch's own OpenMP threads.
 
-Used by `compiled_attention`. A second team of threads would fight with torch's for the cores, as both keep
+Used for compiled attention. A second team of threads would fight with torch's for the cores, as both keep
 theirs awake between two calls; so the function is handed to the runtime that torch brings along, through the
 entry that compilers call for a parallel section (libgomp's manual, "Implementing PARALLEL construct").
 """
@@ -9,12 +9,11 @@ import ctypes
 import os
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
 from typing import Final
 
 import torch
 
-_RUNTIME: Final = Path(torch.__file__).parent / "lib" / "libgomp.so.1"
+_RUNTIME: Final = "libgomp.so.1"
 
 
 def has_runtime() -> bool:
@@ -25,8 +24,8 @@ def has_runtime() -> bool:
 
 @cache
 def load_runtime() -> ctypes.CDLL:
-    """The libgomp that torch computes with; raises OSError where it is another runtime."""
-    runtime = ctypes.CDLL(str(_RUNTIME), mode=os.RTLD_NOLOAD)
+    """The libgomp that torch computes with, which is loaded; raises OSError where it is another runtime."""
+    runtime = ctypes.CDLL(_RUNTIME, mode=os.RTLD_NOLOAD)
     runtime.GOMP_parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
     runtime.GOMP_parallel.restype = None
     for name in ("omp_get_thread_num", "omp_get_num_threads"):
