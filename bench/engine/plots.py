@@ -35,8 +35,8 @@ def list_plots(figures: Figures) -> Mapping[str, Plot]:
         across=_TURNS,
         up="tok/s",
         lines=[
-            _line(figures, "Tercet", "thinker", "turns"),
-            _line(figures, "transformers", "transformers, thinker", "turns"),
+            _line(figures, "Tercet", "thinker", "turns", unit="tok/s"),
+            _line(figures, "transformers", "transformers, thinker", "turns", unit="tok/s"),
         ],
     )
     prompt = Plot(
@@ -52,9 +52,19 @@ def list_plots(figures: Figures) -> Mapping[str, Plot]:
     return {name: plot for name, plot in plots.items() if all(line.points for line in plot.lines)}
 
 
-def _line(figures: Figures, title: str, name: str, along: str, scale: float = 1.0, /, **facts: str) -> Line:
+def _line(
+    figures: Figures,
+    title: str,
+    name: str,
+    along: str,
+    scale: float = 1.0,
+    /,
+    *,
+    unit: str | None = None,
+    **facts: str,
+) -> Line:
     places = sorted(set(figures.values(name, along)))
-    found = ((place, figures.find(name, **{along: place}, **facts)) for place in places)
+    found = ((place, figures.find(name, unit, **{along: place}, **facts)) for place in places)
     return Line(name=title, points=list(_known(found, scale)))
 
 

@@ -9,6 +9,7 @@ import pytest
 from bench.engine.__main__ import main
 from bench.engine.findings import Figures, find_floor, list_claims, list_rows
 from bench.engine.models import MODELS, read_config
+from bench.engine.plots import list_plots
 from bench.engine.records import Record
 from bench.engine.speaking import find_underrun
 from bench.engine.worker import PARTS
@@ -98,6 +99,16 @@ def test_targets_are_judged_where_there_are_figures() -> None:
     }
     rows = {row[0]: row for row in list_rows(Figures(found))}
     assert rows["thinker tok/s, 1 turns"][1:] == ("100", "transformers -", "-")
+
+
+def test_a_plot_shows_rates_and_not_the_times_that_have_their_name() -> None:
+    found = [
+        record("thinker", 100.0, "tok/s", turns=1),
+        record("transformers, thinker", 50.0, "tok/s", turns=1),
+        record("transformers, thinker", 8500.0, "ms", turns=1),
+        record("transformers, thinker", 9000.0, "ms", turns=8),
+    ]
+    assert [line.points for line in list_plots(Figures(found))["rate"].lines] == [[(1, 100.0)], [(1, 50.0)]]
 
 
 @pytest.mark.parametrize(
