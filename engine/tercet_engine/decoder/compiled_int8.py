@@ -8,25 +8,26 @@ import numpy as np
 from numba import types
 
 from tercet_engine.decoder.compiled import FAST, LINE, ROWS
+from tercet_engine.decoder.int8 import MOST, TINY, ZERO
 
 _f = np.float32
 
 
 @numba.njit(types.void(ROWS, types.uint8[:, ::1], LINE), **FAST)
 def round_rows(rows, rounded, sizes):
-    """Each row in 8 bits about 128; `sizes`: what one of them is worth, so that its largest entry is 127."""
+    """Each row in 8 bits about `ZERO`; its largest entry becomes `MOST` times what `sizes` says 1 is worth."""
     count, width = rows.shape
     for i in range(count):
         row, out = rows[i], rounded[i]
-        largest = _f(1e-12)  # keeps a row of zeros from being divided by it
+        largest = _f(TINY)
         taint = _f(0)  # no number, if the row holds one that is none
         for j in range(width):
             largest = max(largest, abs(row[j]))
             taint += row[j] * _f(0)
-        sizes[i] = largest / _f(127) + taint
-        scale = _f(127) / largest
+        sizes[i] = largest / _f(MOST) + taint
+        scale = _f(MOST) / largest
         for j in range(width):
-            out[j] = types.uint8(types.int32(row[j] * scale + _f(128.5)))
+            out[j] = types.uint8(types.int32(row[j] * scale + _f(ZERO + 0.5)))
 
 
 @numba.njit(types.void(ROWS, LINE, LINE), **FAST)

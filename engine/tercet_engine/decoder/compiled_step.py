@@ -36,36 +36,37 @@ class CompiledSteps:
     def __init__(
         self,
         layers: list[Layer],
-        norms: list[torch.Tensor],
+        norm: torch.Tensor,
         rotary: Rotary,
         shape: DecoderShape,
         cache: KVCache,
     ) -> None:
-        """`norms`: of each layer's input, and the final one."""
+        """`norm`: the final one."""
+        if cache.tables is None:
+            raise ValueError("compiled steps need a paged cache")
+        following = [*(layer.norm_in for layer in layers[1:]), norm]
         self._layers = [
-            _Layer(layer, memory.data_ptr(), layer.norm_mlp.numpy(), norm.numpy())
-            for layer, memory, norm in zip(layers, cache.memory, norms[1:], strict=True)
+            _Layer(layer, memory.data_ptr(), layer.norm_mlp.numpy(), after.numpy())
+            for layer, memory, after in zip(layers, cache.memory, following, strict=True)
         ]
-        self._norm = norms[0].numpy()
+        self._norm_first = layers[0].norm_in.numpy()
         self._shape = shape
         self._sections, self._frequencies = rotary.sections.numpy(), rotary.frequencies.numpy()
         self._attention = compiled_attention.compile_attention(shape.heads // shape.kv_heads, shape.head_dim)
         self._row = (shape.heads + 2 * shape.kv_heads) * shape.head_dim
-        self._cache = cache  # whose memory the addresses are of
+        self._memory, self._tables = cache.memory, cache.tables
 
     def run(self, rows: torch.Tensor, positions: torch.Tensor, pages: Pages) -> torch.Tensor:
         """(turns, hidden), (3, turns) -> (turns, hidden) after the final norm; keys and values are kept."""
-        cache, epsilon = self._cache, self._shape.epsilon
-        if cache.tables is None:
-            raise ValueError("compiled steps need a paged cache")
+        epsilon = self._shape.epsilon
         cos, sin = self._find_angles(positions)
         mixed = rows.new_empty(len(rows), self._shape.heads * self._shape.head_dim)
-        job = compiled_attention.build_job(mixed, cache.memory[0], cache.tables, pages, self._row)
+        job = compiled_attention.build_job(mixed, self._memory[0], self._tables, pages, self._row)
         job.cos, job.sin = cos.ctypes.data, sin.ctypes.data
         residual = rows.clone(memory_format=torch.contiguous_format)
         normed = torch.empty_like(residual)
         sums, norms = residual.numpy(), normed.numpy()  # the same memory, for compiled code
-        compiled.norm(sums, self._norm, epsilon, norms)
+        compiled.norm(sums, self._norm_first, epsilon, norms)
         for products, memory, norm_mlp, norm_next in self._layers:
             fused = products.qkv(normed)
             job.fused, job.memory = fused.data_ptr(), memory

@@ -12,9 +12,10 @@ from typing import Final
 import numpy as np
 import torch
 
-_MOST: Final = 127
-_ZERO: Final = 128
-_TINY: Final = 1e-12
+MOST: Final = 127
+ZERO: Final = 128
+"""What 0 is among unsigned numbers."""
+TINY: Final = 1e-12
 """Keeps a row of zeros from being divided by its largest entry."""
 
 
@@ -30,7 +31,7 @@ def build_int8_linear(
     from tercet_engine.decoder import compiled_int8  # noqa: PLC0415 - compiles, and only 8 bits want it
 
     whole = weight.detach().float()
-    scales = whole.abs().amax(1).clamp(min=_TINY) / _MOST
+    scales = whole.abs().amax(1).clamp(min=TINY) / MOST
     rounded = (whole / scales[:, None]).round().to(torch.int8)
     packed = torch.ops.onednn.qlinear_prepack(rounded, None)
     zeros = torch.zeros(len(scales), dtype=torch.long)
@@ -43,7 +44,7 @@ def build_int8_linear(
         # From 32 bits: in 16 a row's largest entry may become 128, which is one too many.
         compiled_int8.round_rows(x.float().contiguous().numpy(), rows.numpy(), sizes)
         y: torch.Tensor = product(
-            rows, 1.0, _ZERO, packed, scales, zeros, None, 1.0, 0, torch.float32, "none", [], ""
+            rows, 1.0, ZERO, packed, scales, zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )
         compiled_int8.scale_rows(y.numpy(), sizes, shift)
         return y.to(dtype)

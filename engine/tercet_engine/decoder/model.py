@@ -40,7 +40,7 @@ class Decoder:
     ) -> None:
         self.shape = read_shape(config)
         self._layers = [build_layer(weights, i, quantization) for i in range(self.shape.layers)]
-        self._norms = [*(layer.norm_in for layer in self._layers), weights["norm.weight"]]
+        self._norm = weights["norm.weight"]
         self._head = build_linear(head, quantization=quantization)
         self._rotary = Rotary(config, head.device)
         self._steps: DecodeGraphs | CompiledSteps | None = None
@@ -53,7 +53,7 @@ class Decoder:
         if cache.memory.device.type == "cpu":
             from tercet_engine.decoder.compiled_step import CompiledSteps  # noqa: PLC0415 - compiles
 
-            self._steps = CompiledSteps(self._layers, self._norms, self._rotary, self.shape, cache)
+            self._steps = CompiledSteps(self._layers, self._norm, self._rotary, self.shape, cache)
             return
 
         def run(rows: torch.Tensor, positions: torch.Tensor, pages: paged.Pages) -> torch.Tensor:
@@ -87,7 +87,7 @@ class Decoder:
             rows = rows + mixed
             gate, up = layer.gate_up(self._normed(rows, layer.norm_mlp)).chunk(2, -1)
             rows = rows + layer.down(functional.silu(gate).mul_(up))
-        return self._normed(rows, self._norms[-1])
+        return self._normed(rows, self._norm)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         return self._head(hidden).float()

@@ -7,7 +7,6 @@ entry that compilers call for a parallel section (libgomp's manual, "Implementin
 
 import ctypes
 import os
-from contextlib import suppress
 from functools import cache
 from typing import Final
 
@@ -17,9 +16,11 @@ _RUNTIME: Final = "libgomp.so.1"
 
 
 def has_runtime() -> bool:
-    with suppress(OSError):
-        return bool(load_runtime())
-    return False
+    try:
+        load_runtime()
+    except OSError:
+        return False
+    return True
 
 
 @cache
