@@ -15,7 +15,7 @@ _f = np.float32
 
 @numba.njit(types.void(ROWS, types.uint8[:, ::1], LINE), **FAST)
 def round_rows(rows, rounded, sizes):
-    """Each row in 8 bits about `ZERO`; its largest entry becomes `MOST` times what `sizes` says 1 is worth."""
+    """Each row in 8 bits about `ZERO`; `sizes`: what 1 of them is worth, so that the largest is `MOST`."""
     count, width = rows.shape
     for i in range(count):
         row, out = rows[i], rounded[i]
