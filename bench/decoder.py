@@ -22,7 +22,7 @@ from typing import Any, Final
 import torch
 from safetensors.torch import save_file
 from tercet_engine.checkpoint import Checkpoint, open_checkpoint
-from tercet_engine.decoder.int8 import can_multiply
+from tercet_engine.decoder.product import can_multiply_int8
 from tercet_engine.stage import StageEngine, ThinkerInput, ThinkerOutput
 from tercet_engine.thinker import load_thinker
 from tercet_wire.messages import ChatMessage, Sampling, StageFailure, TextPart, Turn
@@ -76,7 +76,7 @@ def run(folder: Path, *, rounds: int, dtype: Dtype = "float32") -> Report:
 
     OpenMP teams that outnumber the cores let go of them between two products, whoever's they are.
     """
-    variants: tuple[Quantization, ...] = ("none", "int8") if can_multiply() else ("none",)
+    variants: tuple[Quantization, ...] = ("none", "int8") if can_multiply_int8() else ("none",)
     ours: dict[Quantization, list[Rates]] = {variant: [] for variant in variants}
     theirs: list[Rates] = []
     vllm: list[Rates] = []

@@ -18,8 +18,9 @@ from torch.nn import functional
 
 from tercet_engine.checkpoint import Checkpoint, open_checkpoint
 from tercet_engine.decoder.blocks import BlockPool
-from tercet_engine.decoder.linear import Linear, build_linear
+from tercet_engine.decoder.linear import Linear
 from tercet_engine.decoder.model import Decoder
+from tercet_engine.decoder.product import build_product
 from tercet_engine.decoder.reply import Outlet, Portion
 from tercet_engine.decoder.sampling import Defaults, resolve_choice
 from tercet_engine.decoder.shape import read_shape
@@ -190,7 +191,7 @@ def _build_stage(
         prompter,
         facts,
         generation=checkpoint.generation,
-        projection=build_linear(projection["weight"], projection["bias"]) if projection else None,
+        projection=build_product(projection["weight"], projection["bias"]) if projection else None,
         media_tokens=(config.audio_token_id, config.image_token_id, config.video_token_id),
         shares_prefixes=settings.prefix_cache,
     )

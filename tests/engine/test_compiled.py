@@ -4,14 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import pytest
 import torch
 from tercet_engine.decoder import compiled, compiled_attention, team
 from tercet_engine.decoder.compiled_step import CompiledSteps
-from tercet_engine.decoder.int8 import can_multiply
 from tercet_engine.decoder.model import Decoder
 from tercet_engine.decoder.paged import Pages
+from tercet_engine.decoder.product import can_multiply_int8
 from tercet_engine.thinker import load_thinker
 from tercet_wire.names import Stage
 from tercet_wire.settings import Quantization, StageSettings
@@ -73,7 +72,7 @@ def test_compiled_steps_equal_the_references(
         assert_near(actual, expected)
 
 
-@pytest.mark.parametrize("quantization", ["none", *(["int8"] if can_multiply() else [])])
+@pytest.mark.parametrize("quantization", ["none", *(["int8"] if can_multiply_int8() else [])])
 def test_compiled_steps_equal_plain_ones_where_heads_are_not_as_wide_as_rows(
     quantization: Quantization,
 ) -> None:
@@ -130,23 +129,39 @@ def test_a_step_keeps_what_the_one_before_returned() -> None:
 
 
 def test_swiglu_is_exact_at_all_sizes() -> None:
-    fused = torch.cat([torch.linspace(-120, 120, 4001), torch.ones(4001)])[None].contiguous()
-    gated = torch.empty(1, 4001)
-    compiled.gate(fused.numpy(), gated.numpy())
-    expected = functional.silu(fused[0, :4001].double()).float()
-    torch.testing.assert_close(gated[0], expected, rtol=1e-6, atol=1e-30)
+    gates = torch.linspace(-120, 120, 4001)
+    expected = functional.silu(gates.double()).float()
+    torch.testing.assert_close(gate(gates, torch.ones(4001)), expected, rtol=1e-6, atol=1e-30)
 
 
 def test_what_is_no_number_passes_a_gate() -> None:
-    for gate, value in ((float("nan"), 1.0), (-200.0, float("nan"))):
-        gated = np.empty((1, 1), np.float32)
-        compiled.gate(np.array([[gate, value]], np.float32), gated)
-        assert np.isnan(gated).all()
+    nan = float("nan")
+    assert gate(torch.tensor([nan, -200.0, 1.0]), torch.tensor([1.0, nan, 1.0])).isnan().tolist() == [
+        True,
+        True,
+        False,
+    ]
+
+
+def gate(gates: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    fused, gated = torch.cat([gates, values]), torch.empty_like(gates)
+    width = len(gates)
+    job = compiled.Gate(fused=fused.data_ptr(), step=2 * width, gated=gated.data_ptr(), width=width)
+    team.Program([team.Call(compiled.gate.address, job)]).run(1)
+    return gated
 
 
 def test_a_row_of_zeros_has_a_norm() -> None:
-    normed = np.ones((1, 8), np.float32)
-    compiled.norm(np.zeros((1, 8), np.float32), np.ones(8, np.float32), 1e-6, normed)
+    rows, normed, weight = torch.zeros(3, 8), torch.ones(3, 8), torch.ones(8)
+    job = compiled.Norm(
+        rows=rows.data_ptr(),
+        more=0,
+        weight=weight.data_ptr(),
+        normed=normed.data_ptr(),
+        width=8,
+        epsilon=1e-6,
+    )
+    team.Program([team.Call(compiled.norm.address, job)]).run(3)
     assert not normed.any()
 
 

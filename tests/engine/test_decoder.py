@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 import torch
 from tercet_engine.decoder.blocks import BlockPool
-from tercet_engine.decoder.int8 import can_multiply
 from tercet_engine.decoder.kv import KVCache, Layout, Span, order_spans
 from tercet_engine.decoder.linear import build_linear
 from tercet_engine.decoder.model import Decoder
 from tercet_engine.decoder.paged import Pages
+from tercet_engine.decoder.product import build_product, can_multiply_int8
 from tercet_engine.decoder.shape import read_shape
 from tercet_wire.settings import Quantization
 from torch.nn import functional
@@ -190,14 +190,14 @@ def test_a_packed_linear_layer_is_exact(rows: int, has_bias: bool) -> None:
     torch.testing.assert_close(build_linear(weight, bias)(x), functional.linear(x, weight, bias))
 
 
-@pytest.mark.skipif(not can_multiply(), reason="this CPU has no VNNI, and the engine refuses int8 on it")
+@pytest.mark.skipif(not can_multiply_int8(), reason="this CPU has no VNNI, and the engine refuses int8 on it")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("has_bias", [False, True])
 def test_products_in_8_bits_are_near(dtype: torch.dtype, has_bias: bool) -> None:
     """Rows far apart in size, one of them zero: each has a scale of its own."""
     weight, bias = torch.randn(24, 96).to(dtype), torch.randn(24).to(dtype) if has_bias else None
     rows = (torch.randn(4, 96) * torch.tensor([1.0, 1e3, 0.0, 1e-3])[:, None]).to(dtype)
-    product = build_linear(weight, bias, "int8")
+    product = build_product(weight, bias, "int8")
     expected = functional.linear(rows.float(), weight.float())
     error = product(rows).float() - expected - (0 if bias is None else bias.float())
     assert (error.norm(dim=1) <= 0.03 * expected.norm(dim=1) + (0.02 if has_bias else 1e-9)).all()
@@ -209,7 +209,7 @@ def test_products_in_8_bits_are_near(dtype: torch.dtype, has_bias: bool) -> None
 def test_int8_is_refused_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     with pytest.raises(ValueError, match="needs a CPU with VNNI"):
-        build_linear(torch.ones(2, 2), quantization="int8")
+        build_product(torch.ones(2, 2), quantization="int8")
 
 
 def test_a_linear_layer_that_cannot_be_packed_is_plain() -> None:

@@ -1,10 +1,9 @@
-"""What a decode step computes between its products, compiled by numba: for CPUs, in single precision.
+"""What a decode step computes between its products and its attention, compiled, for CPUs in single precision.
 
-Used by `compiled_step`; what attention and products in 8 bits need stands beside it. All of this runs on the
-calling thread, since the rows of a step are few. Compiled when the module is imported, which takes a second
-or two and no compiler on the machine.
+Used by `compiled_step`. Threads share the rows.
 """
 
+import ctypes
 import math
 from typing import Final
 
@@ -12,13 +11,34 @@ import numba
 import numpy as np
 from numba import types
 
+from tercet_engine.decoder.compiled_team import compile_call, count_threads, get_thread, point
+
 _f = np.float32
-ROWS: Final = types.float32[:, ::1]
-LINE: Final = types.float32[::1]
-FAST: Final = {"fastmath": {"reassoc", "contract", "arcp", "nsz"}, "error_model": "numpy", "nogil": True}
-"""Sums in whatever order is fast; a division by zero is no exception, and what is no number stays none, by
-which a broken turn is known; other threads go on.
-"""
+_float: Final = types.float32
+
+
+class Norm(ctypes.Structure):
+    """Rows of `width` numbers; those of `more`, `step` numbers apart, are added to them before. Addresses."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("rows", "more", "step", "weight", "normed", "width")),
+        ("epsilon", ctypes.c_float),
+    )
+
+
+class Gate(ctypes.Structure):
+    """Rows of `width` gates, then as many values, `step` numbers apart. Addresses."""
+
+    _fields_ = tuple((name, ctypes.c_int64) for name in ("fused", "step", "gated", "width"))
+
+
+class Angles(ctypes.Structure):
+    """Positions in `room` columns, and for each of `half` pairs which row of them counts. Addresses."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_int64)
+        for name in ("positions", "room", "sections", "frequencies", "half", "cos", "sin")
+    )
 
 
 @numba.njit(fastmath={"contract"}, forceinline=True)
@@ -43,47 +63,53 @@ def exp(x):
     return _f(0) if x < _f(-87) else scaled
 
 
-@numba.njit(types.void(ROWS, LINE, types.float32, ROWS), **FAST)
-def norm(rows, weight, epsilon, normed):
+@compile_call(Norm)
+def norm(told, count):
     """Each row divided by the root of its mean square (RMSNorm)."""
-    count, width = rows.shape
-    for i in range(count):
+    job = numba.carray(told, 1)[0]
+    width = job.width
+    rows = numba.carray(point(job.rows, _float), (count, width))
+    normed = numba.carray(point(job.normed, _float), (count, width))
+    weight = numba.carray(point(job.weight, _float), width)
+    for i in range(get_thread(), count, count_threads()):
         row, out = rows[i], normed[i]
+        if job.more != 0:
+            more = numba.carray(point(job.more + 4 * i * job.step, _float), width)
+            for j in range(width):
+                row[j] += more[j]
         squares = _f(0)
         for j in range(width):
             squares += row[j] * row[j]
-        scale = _f(1) / math.sqrt(squares / _f(width) + epsilon)
+        scale = _f(1) / math.sqrt(squares / _f(width) + job.epsilon)
         for j in range(width):
             out[j] = row[j] * scale * weight[j]
 
 
-@numba.njit(types.void(ROWS, ROWS, LINE, types.float32, ROWS), **FAST)
-def add_norm(rows, more, weight, epsilon, normed):
-    """`more` is added to the rows where they are, and their norm taken."""
-    count, width = rows.shape
-    for i in range(count):
-        row, addend = rows[i], more[i]
-        for j in range(width):
-            row[j] += addend[j]
-    norm(rows, weight, epsilon, normed)
-
-
-@numba.njit(types.void(ROWS, ROWS), **FAST)
-def gate(fused, gated):
+@compile_call(Gate)
+def gate(told, count):
     """(rows, 2 * width), gates before values -> (rows, width): silu(gate) * value (SwiGLU)."""
-    count, width = gated.shape
-    for i in range(count):
-        gates, values, out = fused[i, :width], fused[i, width:], gated[i]
+    job = numba.carray(told, 1)[0]
+    width = job.width
+    for i in range(get_thread(), count, count_threads()):
+        gates = numba.carray(point(job.fused + 4 * i * job.step, _float), width)
+        values = numba.carray(point(job.fused + 4 * (i * job.step + width), _float), width)
+        out = numba.carray(point(job.gated + 4 * i * width, _float), width)
         for j in range(width):
             x = gates[j]
             small = exp(-abs(x))
             out[j] = x * (_f(1) if x >= _f(0) else small) / (_f(1) + small) * values[j]
 
 
-@numba.njit(types.void(ROWS, types.int64[::1], LINE, ROWS, ROWS), **FAST)
-def find_angles(positions, sections, frequencies, cos, sin):
+@compile_call(Angles)
+def find_angles(told, count):
     """As `rotary.Rotary.angles`, (3, rows) -> (rows, head dim / 2) each; no sign, no second half."""
-    for i in range(len(cos)):
-        for j in range(len(sections)):
+    job = numba.carray(told, 1)[0]
+    positions = numba.carray(point(job.positions, _float), (3, job.room))
+    sections = numba.carray(point(job.sections, types.int64), job.half)
+    frequencies = numba.carray(point(job.frequencies, _float), job.half)
+    for i in range(get_thread(), count, count_threads()):
+        cos = numba.carray(point(job.cos + 4 * i * job.half, _float), job.half)
+        sin = numba.carray(point(job.sin + 4 * i * job.half, _float), job.half)
+        for j in range(job.half):
             angle = positions[sections[j], i] * frequencies[j]
-            cos[i, j], sin[i, j] = math.cos(angle), math.sin(angle)
+            cos[j], sin[j] = math.cos(angle), math.sin(angle)

@@ -6,6 +6,7 @@ turn's memory is read once and in the order in which it lies: sums are kept by t
 """
 
 import ctypes
+import math
 from functools import cache
 from typing import Any, Final
 
@@ -13,11 +14,12 @@ import numba
 import numpy as np
 import torch
 from numba import types
-from numba.extending import intrinsic
 
-from tercet_engine.decoder.compiled import FAST, exp
+from tercet_engine.decoder.compiled import exp
+from tercet_engine.decoder.compiled_team import compile_call, count_threads, get_thread, point
+from tercet_engine.decoder.jit import inline
 from tercet_engine.decoder.paged import Pages
-from tercet_engine.decoder.team import load_runtime, run_on_team
+from tercet_engine.decoder.team import Call, Program
 
 _TILE: Final = 4
 """Tokens whose keys or values are read side by side: what is loaded of a query or a mix serves so many."""
@@ -27,25 +29,11 @@ of all keys, heads are dealt out.
 """
 
 _f = np.float32
+_float: Final = types.float32
+_int: Final = types.int32
 
 
-def _pointers_to(kind):
-    """A function of numba's: address -> pointer."""
-
-    @intrinsic
-    def point(_context, _address):
-        def generate(context, builder, signature, arguments):
-            return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
-
-        return types.CPointer(kind)(types.int64), generate
-
-    return point
-
-
-_floats_at, _ints_at = _pointers_to(types.float32), _pointers_to(types.int32)
-
-
-_NUMBERS: Final = ("turns", "kv_heads", "blocks", "block_tokens", "row", "width")
+_NUMBERS: Final = ("kv_heads", "blocks", "block_tokens", "row", "width")
 _ADDRESSES: Final = ("fused", "memory", "tables", "seats", "lengths", "cos", "sin", "mixed")
 
 
@@ -65,7 +53,6 @@ def build_job(mixed: torch.Tensor, memory: torch.Tensor, tables: torch.Tensor, p
     if not len(mixed) == len(pages.seats) == len(pages.lengths):
         raise ValueError("there must be a seat and a length for each turn")
     return Job(
-        turns=len(mixed),
         kv_heads=kept // 2,
         blocks=blocks,
         block_tokens=block_tokens,
@@ -92,11 +79,11 @@ def attend(queries: torch.Tensor, memory: torch.Tensor, tables: torch.Tensor, pa
     mixed = queries.new_empty(turns, heads * dim)
     job = build_job(mixed, memory, tables, pages, queries.stride(0))
     job.fused = _address(queries[0], torch.float32)
-    run_on_team(compile_attention(heads // job.kv_heads, dim).address, job)
+    Program([Call(compile_attention(heads // job.kv_heads, dim).address, job)]).run(turns)
     return mixed.view(turns, heads, dim)
 
 
-@numba.njit(**FAST)
+@inline
 def _turn(vector, cos, sin):
     half = len(cos)
     left, right = vector[:half], vector[half:]
@@ -106,7 +93,7 @@ def _turn(vector, cos, sin):
         right[j] = b * cos[j] + a * sin[j]
 
 
-@numba.njit(**FAST)
+@inline
 def _turn_and_keep(row, cos, sin, place, first, count):
     """Of one row (heads and all that is kept, dim), what belongs to key heads from the first one on."""
     kv_heads = len(place) // 2
@@ -122,37 +109,33 @@ def _turn_and_keep(row, cos, sin, place, first, count):
                 kept[d] = new[d]
 
 
-def _compile_score(shared, dim):
-    scale = _f(dim**-0.5)
-
-    @numba.njit(**FAST)
-    def score(queries, block, head, count, scores):
-        """(shared, dim), (tokens, heads, dim) -> (shared, tokens), the first `count` of them."""
-        tiled = count - count % _TILE
-        for t in range(0, tiled, _TILE):
-            k0, k1 = block[t, head], block[t + 1, head]
-            k2, k3 = block[t + 2, head], block[t + 3, head]
-            for i in range(shared):
-                query, row = queries[i], scores[i]
-                x0 = x1 = x2 = x3 = _f(0)
-                for d in range(dim):
-                    x0 += query[d] * k0[d]
-                    x1 += query[d] * k1[d]
-                    x2 += query[d] * k2[d]
-                    x3 += query[d] * k3[d]
-                row[t], row[t + 1], row[t + 2], row[t + 3] = x0 * scale, x1 * scale, x2 * scale, x3 * scale
-        for t in range(tiled, count):
-            key = block[t, head]
-            for i in range(shared):
-                query, x = queries[i], _f(0)
-                for d in range(dim):
-                    x += query[d] * key[d]
-                scores[i, t] = x * scale
-
-    return score
+@inline
+def _score(queries, block, head, count, scores, shared, dim):
+    """(shared, dim), (tokens, heads, dim) -> (shared, tokens), the first `count` of them."""
+    scale = _f(1) / math.sqrt(_f(dim))
+    tiled = count - count % _TILE
+    for t in range(0, tiled, _TILE):
+        k0, k1 = block[t, head], block[t + 1, head]
+        k2, k3 = block[t + 2, head], block[t + 3, head]
+        for i in range(shared):
+            query, row = queries[i], scores[i]
+            x0 = x1 = x2 = x3 = _f(0)
+            for d in range(dim):
+                x0 += query[d] * k0[d]
+                x1 += query[d] * k1[d]
+                x2 += query[d] * k2[d]
+                x3 += query[d] * k3[d]
+            row[t], row[t + 1], row[t + 2], row[t + 3] = x0 * scale, x1 * scale, x2 * scale, x3 * scale
+    for t in range(tiled, count):
+        key = block[t, head]
+        for i in range(shared):
+            query, x = queries[i], _f(0)
+            for d in range(dim):
+                x += query[d] * key[d]
+            scores[i, t] = x * scale
 
 
-@numba.njit(**FAST)
+@inline
 def _weigh(scores, count, tops, masses, mixes):
     """Scores become weights beside the highest so far, to which all that was summed up is brought."""
     for i in range(len(scores)):
@@ -169,29 +152,26 @@ def _weigh(scores, count, tops, masses, mixes):
         tops[i], masses[i] = top, masses[i] * fade + mass
 
 
-def _compile_mix(shared, dim):
-    @numba.njit(**FAST)
-    def mix_in(weights, block, head, count, mixes):
-        tiled = count - count % _TILE
-        for t in range(0, tiled, _TILE):
-            v0, v1 = block[t, head], block[t + 1, head]
-            v2, v3 = block[t + 2, head], block[t + 3, head]
-            for i in range(shared):
-                row, mix = weights[i], mixes[i]
-                p0, p1, p2, p3 = row[t], row[t + 1], row[t + 2], row[t + 3]
-                for d in range(dim):
-                    mix[d] += p0 * v0[d] + p1 * v1[d] + p2 * v2[d] + p3 * v3[d]
-        for t in range(tiled, count):
-            value = block[t, head]
-            for i in range(shared):
-                p, mix = weights[i, t], mixes[i]
-                for d in range(dim):
-                    mix[d] += p * value[d]
-
-    return mix_in
+@inline
+def _mix_in(weights, block, head, count, mixes, shared, dim):
+    tiled = count - count % _TILE
+    for t in range(0, tiled, _TILE):
+        v0, v1 = block[t, head], block[t + 1, head]
+        v2, v3 = block[t + 2, head], block[t + 3, head]
+        for i in range(shared):
+            row, mix = weights[i], mixes[i]
+            p0, p1, p2, p3 = row[t], row[t + 1], row[t + 2], row[t + 3]
+            for d in range(dim):
+                mix[d] += p0 * v0[d] + p1 * v1[d] + p2 * v2[d] + p3 * v3[d]
+    for t in range(tiled, count):
+        value = block[t, head]
+        for i in range(shared):
+            p, mix = weights[i, t], mixes[i]
+            for d in range(dim):
+                mix[d] += p * value[d]
 
 
-@numba.njit(**FAST)
+@inline
 def _clear(tops, masses, mixes):
     """In place of numpy's functions for it, which would be compiled as well."""
     for h in range(len(tops)):
@@ -201,68 +181,63 @@ def _clear(tops, masses, mixes):
                 mixes[h, i, d] = _f(0)
 
 
-def _compile_heads(shared, dim):
-    score, mix_in = _compile_score(shared, dim), _compile_mix(shared, dim)
-
-    @numba.njit(**FAST)
-    def attend_heads(queries, memory, blocks, length, first, mixed):
-        """Queries (key heads, shared, dim) of the key heads from the first one on; `mixed` likewise."""
-        count, tokens, kv_heads = len(queries), memory.shape[1], memory.shape[2] // 2
-        tops = np.empty((count, shared), np.float32)
-        masses = np.empty((count, shared), np.float32)
-        weights = np.empty((count, shared, tokens), np.float32)
-        mixes = np.empty((count, shared, dim), np.float32)
-        _clear(tops, masses, mixes)
-        for number in range((length + tokens - 1) // tokens):
-            block, there = memory[blocks[number]], min(tokens, length - number * tokens)
-            for h in range(count):
-                score(queries[h], block, first + h, there, weights[h])
-                _weigh(weights[h], there, tops[h], masses[h], mixes[h])
-            for h in range(count):
-                mix_in(weights[h], block, kv_heads + first + h, there, mixes[h])
+@inline
+def _attend_heads(queries, memory, blocks, length, first, mixed, shared, dim):
+    """Queries (key heads, shared, dim) of the key heads from the first one on; `mixed` likewise."""
+    count, tokens, kv_heads = len(queries), memory.shape[1], memory.shape[2] // 2
+    tops = np.empty((count, shared), np.float32)
+    masses = np.empty((count, shared), np.float32)
+    weights = np.empty((count, shared, tokens), np.float32)
+    mixes = np.empty((count, shared, dim), np.float32)
+    _clear(tops, masses, mixes)
+    for number in range((length + tokens - 1) // tokens):
+        block, there = memory[blocks[number]], min(tokens, length - number * tokens)
         for h in range(count):
-            for i in range(shared):
-                out, mix, mass = mixed[h, i], mixes[h, i], masses[h, i]
-                for d in range(dim):
-                    out[d] = mix[d] / mass
-
-    return attend_heads
+            _score(queries[h], block, first + h, there, weights[h], shared, dim)
+            _weigh(weights[h], there, tops[h], masses[h], mixes[h])
+        for h in range(count):
+            _mix_in(weights[h], block, kv_heads + first + h, there, mixes[h], shared, dim)
+    for h in range(count):
+        for i in range(shared):
+            out, mix, mass = mixed[h, i], mixes[h, i], masses[h, i]
+            for d in range(dim):
+                out[d] = mix[d] / mass
 
 
 @cache
 def compile_attention(shared: int, dim: int) -> Any:
-    """A function of numba's (`address`) that takes a `Job` and does its thread's share of it.
+    """A function of numba's (`address`) for `team.Program` that takes a `Job`.
 
     `shared`: query heads to a key head. Both numbers are constants of the code, by which a step of 32 turns
     is a sixth faster.
     """
-    runtime = load_runtime()
-    half, attend_heads = dim // 2, _compile_heads(shared, dim)
-    get_thread, count_threads = runtime.omp_get_thread_num, runtime.omp_get_num_threads
+    half = dim // 2
 
-    @numba.cfunc(types.void(types.CPointer(numba.from_dtype(np.dtype(Job)))), error_model="numpy")
-    def take_share(told):
+    @compile_call(Job)
+    def attend_rows(told, turns):
         job = numba.carray(told, 1)[0]
         kv_heads, heads = job.kv_heads, job.kv_heads * shared
-        memory = numba.carray(_floats_at(job.memory), (job.blocks, job.block_tokens, 2 * kv_heads, dim))
-        mixed = numba.carray(_floats_at(job.mixed), (job.turns, kv_heads, shared, dim))
-        seats = numba.carray(_ints_at(job.seats), job.turns)
-        lengths = numba.carray(_ints_at(job.lengths), job.turns)
+        memory = numba.carray(point(job.memory, _float), (job.blocks, job.block_tokens, 2 * kv_heads, dim))
+        mixed = numba.carray(point(job.mixed, _float), (turns, kv_heads, shared, dim))
+        seats = numba.carray(point(job.seats, _int), turns)
+        lengths = numba.carray(point(job.lengths, _int), turns)
         threads = count_threads()
-        evens_out = job.turns >= _FEW_TURNS * threads and lengths.max() * threads <= lengths.sum()
+        evens_out = turns >= _FEW_TURNS * threads and lengths.max() * threads <= lengths.sum()
         parts = 1 if evens_out else kv_heads
         count = kv_heads // parts
-        for task in range(get_thread(), job.turns * parts, threads):
+        for task in range(get_thread(), turns * parts, threads):
             i, first = task // parts, task % parts * count
-            blocks = numba.carray(_ints_at(job.tables + 4 * seats[i] * job.width), job.width)
+            blocks = numba.carray(point(job.tables + 4 * seats[i] * job.width, _int), job.width)
             length, fused = lengths[i], job.fused + 4 * i * job.row
             if job.cos != 0:
-                row = numba.carray(_floats_at(fused), (heads + 2 * kv_heads, dim))
-                cos = numba.carray(_floats_at(job.cos + 4 * i * half), half)
-                sin = numba.carray(_floats_at(job.sin + 4 * i * half), half)
+                row = numba.carray(point(fused, _float), (heads + 2 * kv_heads, dim))
+                cos = numba.carray(point(job.cos + 4 * i * half, _float), half)
+                sin = numba.carray(point(job.sin + 4 * i * half, _float), half)
                 block, at = memory[blocks[(length - 1) // job.block_tokens]], (length - 1) % job.block_tokens
                 _turn_and_keep(row, cos, sin, block[at], first, count)
-            queries = numba.carray(_floats_at(fused), (kv_heads, shared, dim))[first : first + count]
-            attend_heads(queries, memory, blocks, length, first, mixed[i, first : first + count])
+            queries = numba.carray(point(fused, _float), (kv_heads, shared, dim))[first : first + count]
+            _attend_heads(
+                queries, memory, blocks, length, first, mixed[i, first : first + count], shared, dim
+            )
 
-    return take_share
+    return attend_rows

@@ -1,25 +1,54 @@
-"""What surrounds a product in 8 bits, compiled by numba: rows rounded before it, and scaled after it.
+"""Products in 8 bits on a CPU, compiled: rows rounded before a product and scaled after it.
 
 Used by `int8`.
 """
 
+import ctypes
+from typing import Final
+
 import numba
 import numpy as np
+import torch
 from numba import types
 
-from tercet_engine.decoder.compiled import FAST, LINE, ROWS
-from tercet_engine.decoder.int8 import MOST, TINY, ZERO
+from tercet_engine.decoder.compiled_product import CompiledProduct, compile_product, pack
+from tercet_engine.decoder.compiled_product import Job as Product
+from tercet_engine.decoder.compiled_team import compile_call, count_threads, get_thread, point
+from tercet_engine.decoder.compiled_tile import WIDTH, Kind
+from tercet_engine.decoder.team import Call
+
+MOST: Final = 127
+"""What the largest number of a row, or of a weight's output, becomes."""
+ZERO: Final = 128
+"""What 0 is among unsigned numbers."""
+_TINY: Final = 1e-12
+"""Keeps a row of zeros from being divided by its largest entry."""
 
 _f = np.float32
+_float: Final = types.float32
 
 
-@numba.njit(types.void(ROWS, types.uint8[:, ::1], LINE), **FAST)
-def round_rows(rows, rounded, sizes):
-    """Each row in 8 bits about `ZERO`; `sizes`: what 1 of them is worth, so that the largest is `MOST`."""
-    count, width = rows.shape
-    for i in range(count):
-        row, out = rows[i], rounded[i]
-        largest = _f(TINY)
+class Rounding(ctypes.Structure):
+    """Rows of `width` numbers, `step` apart, to 8 bits each, and what 1 of them is worth. Addresses."""
+
+    _fields_ = tuple((name, ctypes.c_int64) for name in ("rows", "step", "width", "rounded", "sizes"))
+
+
+class Scaling(ctypes.Structure):
+    """Rows of `width` numbers, whose columns have scales and biases of their own. Addresses."""
+
+    _fields_ = tuple((name, ctypes.c_int64) for name in ("rows", "width", "sizes", "scales", "bias"))
+
+
+@compile_call(Rounding)
+def round_rows(told, count):
+    job = numba.carray(told, 1)[0]
+    width = job.width
+    sizes = numba.carray(point(job.sizes, _float), count)
+    for i in range(get_thread(), count, count_threads()):
+        row = numba.carray(point(job.rows + 4 * i * job.step, _float), width)
+        out = numba.carray(point(job.rounded + i * width, types.uint8), width)
+        largest = _f(_TINY)
         taint = _f(0)  # no number, if the row holds one that is none
         for j in range(width):
             largest = max(largest, abs(row[j]))
@@ -30,11 +59,70 @@ def round_rows(rows, rounded, sizes):
             out[j] = types.uint8(types.int32(row[j] * scale + _f(ZERO + 0.5)))
 
 
-@numba.njit(types.void(ROWS, LINE, LINE), **FAST)
-def scale_rows(rows, sizes, bias):
-    """Each row times its size, plus the bias, where it is."""
-    count, width = rows.shape
-    for i in range(count):
-        row, size = rows[i], sizes[i]
+@compile_call(Scaling)
+def scale_rows(told, count):
+    job = numba.carray(told, 1)[0]
+    width = job.width
+    sizes = numba.carray(point(job.sizes, _float), count)
+    scales = numba.carray(point(job.scales, _float), width)
+    bias = numba.carray(point(job.bias, _float), width)
+    for i in range(get_thread(), count, count_threads()):
+        row, size = numba.carray(point(job.rows + 4 * i * width, _float), width), sizes[i]
         for j in range(width):
-            row[j] = row[j] * size + bias[j]
+            row[j] = row[j] * size * scales[j] + bias[j]
+
+
+class Int8Product(CompiledProduct):
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
+        """(outputs, inputs), (outputs,)."""
+        super().__init__(*weight.shape)
+        if self.inputs % 4:
+            raise ValueError(
+                f"quantization int8 takes four inputs at a time, and {self.inputs} are not fours"
+            )
+        whole = weight.detach().float()
+        scales = whole.abs().amax(1).clamp(min=_TINY) / MOST
+        rounded = (whole / scales[:, None]).round().to(torch.int8)
+        self._weight = pack(rounded, Kind.INT8)
+        self._start = torch.zeros(self.width, dtype=torch.int32)
+        self._start[: self.outputs] = -ZERO * rounded.sum(
+            1, dtype=torch.int32
+        )  # what unsigned rows are off by
+        self._scales, self._bias = torch.zeros(2, self.width)
+        self._scales[: self.outputs] = scales
+        if bias is not None:
+            self._bias[: self.outputs] = bias
+        self._function: int = compile_product(int(Kind.INT8)).address
+
+    def plan(self, source: torch.Tensor, target: torch.Tensor) -> list[Call]:
+        rows = torch.empty(source.shape, dtype=torch.uint8)
+        sizes = torch.empty(len(source))
+        rounding = Rounding(
+            rows=source.data_ptr(),
+            step=source.stride(0),
+            width=self.inputs,
+            rounded=rows.data_ptr(),
+            sizes=sizes.data_ptr(),
+        )
+        product = Product(
+            source=rows.data_ptr(),
+            row_bytes=self.inputs,
+            weight=self._weight.data_ptr(),
+            steps=self.inputs // 4,
+            tiles=self.width // WIDTH,
+            start=self._start.data_ptr(),
+            target=target.data_ptr(),
+            out_bytes=4 * target.stride(0),
+        )
+        scaling = Scaling(
+            rows=target.data_ptr(),
+            width=self.width,
+            sizes=sizes.data_ptr(),
+            scales=self._scales.data_ptr(),
+            bias=self._bias.data_ptr(),
+        )
+        return [
+            Call(round_rows.address, rounding, (source, rows, sizes)),
+            Call(self._function, product, (self._weight, self._start, target)),
+            Call(scale_rows.address, scaling, (self._scales, self._bias)),
+        ]

@@ -1,33 +1,23 @@
-"""A decode step on a CPU: products by oneDNN, and what is between them compiled.
+"""A decode step on a CPU: all layers as one program that torch's threads run.
 
-Used by the decoder for steps of single rows only, in place of more than a hundred operations of torch.
+Used by the decoder for steps of single rows only, in place of hundreds of operations of torch. A step's rows
+lie where those of the step before lay, so the program is written once.
 """
 
-from typing import Any, NamedTuple
+from typing import Final
 
-import numpy as np
 import torch
 
-from tercet_engine.decoder import compiled, compiled_attention
+from tercet_engine.decoder import compiled
+from tercet_engine.decoder.compiled_attention import build_job, compile_attention
+from tercet_engine.decoder.compiled_product import CompiledProduct
 from tercet_engine.decoder.kv import KVCache
 from tercet_engine.decoder.layer import Layer
+from tercet_engine.decoder.linear import Linear
 from tercet_engine.decoder.paged import Pages
 from tercet_engine.decoder.rotary import Rotary
 from tercet_engine.decoder.shape import DecoderShape
-from tercet_engine.decoder.team import run_on_team
-
-_Array = np.ndarray[Any, np.dtype[np.float32]]
-
-
-class _Layer(NamedTuple):
-    """A layer as compiled code takes it."""
-
-    products: Layer
-    memory: int
-    """The address of its keys and values."""
-    norm_mlp: _Array
-    norm_next: _Array
-    """Of the layer after it, or the final one."""
+from tercet_engine.decoder.team import Call, Program
 
 
 class CompiledSteps:
@@ -40,46 +30,103 @@ class CompiledSteps:
         rotary: Rotary,
         shape: DecoderShape,
         cache: KVCache,
+        most: int,
     ) -> None:
-        """`norm`: the final one."""
+        """`norm`: the final one. `most`: rows of a step."""
         if cache.tables is None:
             raise ValueError("compiled steps need a paged cache")
-        following = [*(layer.norm_in for layer in layers[1:]), norm]
-        self._layers = [
-            _Layer(layer, memory.data_ptr(), layer.norm_mlp.numpy(), after.numpy())
-            for layer, memory, after in zip(layers, cache.memory, following, strict=True)
-        ]
-        self._norm_first = layers[0].norm_in.numpy()
-        self._shape = shape
-        self._sections, self._frequencies = rotary.sections.numpy(), rotary.frequencies.numpy()
-        self._attention = compiled_attention.compile_attention(shape.heads // shape.kv_heads, shape.head_dim)
-        self._row = (shape.heads + 2 * shape.kv_heads) * shape.head_dim
-        self._memory, self._tables = cache.memory, cache.tables
+        script = _Script(most, shape)
+        script.find_angles(rotary)
+        for layer, memory in zip(layers, cache.memory, strict=True):
+            script.add_norm(layer.norm_in)
+            script.attend(layer, memory, cache.tables)
+            script.add_norm(layer.norm_mlp)
+            script.gate(layer)
+        script.add_norm(norm)
+        self._script = script
+        self._program: Final = Program(script.calls)
 
     def run(self, rows: torch.Tensor, positions: torch.Tensor, pages: Pages) -> torch.Tensor:
         """(turns, hidden), (3, turns) -> (turns, hidden) after the final norm; keys and values are kept."""
-        epsilon = self._shape.epsilon
-        cos, sin = self._find_angles(positions)
-        mixed = rows.new_empty(len(rows), self._shape.heads * self._shape.head_dim)
-        job = compiled_attention.build_job(mixed, self._memory[0], self._tables, pages, self._row)
-        job.cos, job.sin = cos.ctypes.data, sin.ctypes.data
-        residual = rows.clone(memory_format=torch.contiguous_format)
-        normed = torch.empty_like(residual)
-        sums, norms = residual.numpy(), normed.numpy()  # the same memory, for compiled code
-        compiled.norm(sums, self._norm_first, epsilon, norms)
-        for products, memory, norm_mlp, norm_next in self._layers:
-            fused = products.qkv(normed)
-            job.fused, job.memory = fused.data_ptr(), memory
-            run_on_team(self._attention.address, job)
-            compiled.add_norm(sums, products.out(mixed).numpy(), norm_mlp, epsilon, norms)
-            both = products.gate_up(normed)
-            gated = both.new_empty(len(both), both.shape[1] // 2)
-            compiled.gate(both.numpy(), gated.numpy())
-            compiled.add_norm(sums, products.down(gated).numpy(), norm_next, epsilon, norms)
-        return normed
+        turns, script = len(rows), self._script
+        script.rows[:turns] = rows
+        script.positions[:, :turns] = positions
+        script.pages.seats[:turns] = pages.seats
+        script.pages.lengths[:turns] = pages.lengths
+        self._program.run(turns)
+        return script.normed[:turns].clone()
 
-    def _find_angles(self, positions: torch.Tensor) -> tuple[_Array, _Array]:
-        cos, sin = np.empty((2, positions.shape[1], len(self._frequencies)), np.float32)
-        places = positions.float().contiguous().numpy()
-        compiled.find_angles(places, self._sections, self._frequencies, cos, sin)
-        return cos, sin
+
+class _Script:
+    """The calls of a step, and the memory through which they pass things on."""
+
+    def __init__(self, most: int, shape: DecoderShape) -> None:
+        self.calls: list[Call] = []
+        self.rows = torch.zeros(most, shape.hidden)
+        self.normed = torch.zeros(most, shape.hidden)
+        self.positions = torch.zeros(3, most)
+        seats, lengths = torch.zeros(2, most, dtype=torch.int32)
+        self.pages = Pages(seats=seats, lengths=lengths)
+        self._shape = shape
+        self._attention = compile_attention(shape.heads // shape.kv_heads, shape.head_dim).address
+        self._cos, self._sin = torch.zeros(2, most, shape.head_dim // 2)
+        self._mixed = torch.zeros(most, shape.heads * shape.head_dim)
+        self._more = torch.zeros(most, 0)
+        self._memory: dict[str, torch.Tensor] = {}
+
+    def find_angles(self, rotary: Rotary) -> None:
+        sections, frequencies = rotary.sections, rotary.frequencies
+        job = compiled.Angles(
+            positions=self.positions.data_ptr(),
+            room=self.positions.shape[1],
+            sections=sections.data_ptr(),
+            frequencies=frequencies.data_ptr(),
+            half=len(frequencies),
+            cos=self._cos.data_ptr(),
+            sin=self._sin.data_ptr(),
+        )
+        self.calls.append(Call(compiled.find_angles.address, job, (sections, frequencies)))
+
+    def add_norm(self, weight: torch.Tensor) -> None:
+        """Of the rows, to which the block's product is added, if there was one."""
+        job = compiled.Norm(
+            rows=self.rows.data_ptr(),
+            more=self._more.data_ptr(),
+            step=self._more.stride(0),
+            weight=weight.data_ptr(),
+            normed=self.normed.data_ptr(),
+            width=self._shape.hidden,
+            epsilon=self._shape.epsilon,
+        )
+        self.calls.append(Call(compiled.norm.address, job, (weight,)))
+
+    def attend(self, layer: Layer, memory: torch.Tensor, tables: torch.Tensor) -> None:
+        fused = self._multiply("qkv", layer.qkv, self.normed)
+        job = build_job(self._mixed, memory, tables, self.pages, fused.stride(0))
+        job.fused, job.cos, job.sin = fused.data_ptr(), self._cos.data_ptr(), self._sin.data_ptr()
+        self.calls.append(Call(self._attention, job, (memory, tables)))
+        self._more = self._multiply("out", layer.out, self._mixed)
+
+    def gate(self, layer: Layer) -> None:
+        both = self._multiply("gate_up", layer.gate_up, self.normed)
+        width = _compiled(layer.down).inputs
+        gated = self._take("gated", width)
+        job = compiled.Gate(fused=both.data_ptr(), step=both.stride(0), gated=gated.data_ptr(), width=width)
+        self.calls.append(Call(compiled.gate.address, job))
+        self._more = self._multiply("down", layer.down, gated)
+
+    def _multiply(self, name: str, linear: Linear, source: torch.Tensor) -> torch.Tensor:
+        product = _compiled(linear)
+        target = self._take(name, product.width)
+        self.calls += product.plan(source, target)
+        return target
+
+    def _take(self, name: str, width: int) -> torch.Tensor:
+        """Memory that the layers share, one after the other."""
+        return self._memory.setdefault(name, torch.zeros(len(self.rows), width))
+
+
+def _compiled(linear: Linear) -> CompiledProduct:
+    if not isinstance(linear, CompiledProduct):
+        raise TypeError("compiled steps need compiled products")
+    return linear

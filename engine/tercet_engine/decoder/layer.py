@@ -10,7 +10,8 @@ from functools import partial
 import torch
 from tercet_wire.settings import Quantization
 
-from tercet_engine.decoder.linear import Linear, build_linear
+from tercet_engine.decoder.linear import Linear
+from tercet_engine.decoder.product import build_product
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +26,7 @@ class Layer:
 
 def build_layer(weights: dict[str, torch.Tensor], index: int, quantization: Quantization) -> Layer:
     """Takes the layer's weights out of the dictionary."""
-    build = partial(build_linear, quantization=quantization)
+    build = partial(build_product, quantization=quantization)
 
     def taken(name: str) -> torch.Tensor:
         return weights.pop(f"layers.{index}.{name}")

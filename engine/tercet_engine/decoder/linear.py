@@ -1,18 +1,15 @@
-"""A linear layer in the fastest form that its device offers.
+"""A linear layer in the fastest form that torch offers.
 
-Built by the decoder (and free for any other network of the engine) once per weight, at load. On a CPU the
-weight is reordered for oneDNN, which is two to three times faster than torch's default product in single
-precision and as exact. The operations are the ones that torch's own compiler emits; they are not public,
-so they stand behind this one function, and where they are missing the plain layer does the same.
+Built by any network of the engine once per weight, at load; what a decoder can do better stands in `product`.
+On a CPU the weight is reordered for oneDNN, which is two to three times faster than torch's default product
+in single precision and as exact. The operations are the ones that torch's own compiler emits; they are not
+public, so they stand behind this one function, and where they are missing the plain layer does the same.
 """
 
 from collections.abc import Callable
 
 import torch
-from tercet_wire.settings import Quantization
 from torch.nn import functional
-
-from tercet_engine.decoder.int8 import build_int8_linear
 
 Linear = Callable[[torch.Tensor], torch.Tensor]
 
@@ -20,12 +17,8 @@ _PACKED_FOR_ROWS = 32
 """Batch size the layout is chosen for; it serves smaller and larger ones nearly as well."""
 
 
-def build_linear(
-    weight: torch.Tensor, bias: torch.Tensor | None = None, quantization: Quantization = "none"
-) -> Linear:
+def build_linear(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Linear:
     """`x -> x @ weight.T + bias`; keeps no reference to `weight` when it could be packed."""
-    if quantization == "int8":
-        return build_int8_linear(weight, bias)
     weight = weight.detach().contiguous()
     if not can_pack(weight):
         return lambda x: functional.linear(x, weight, bias)

@@ -17,7 +17,7 @@ from tercet_engine.decoder import paged
 from tercet_engine.decoder.graphs import DecodeGraphs
 from tercet_engine.decoder.kv import Group, KVCache, Layout
 from tercet_engine.decoder.layer import Layer, build_layer
-from tercet_engine.decoder.linear import build_linear
+from tercet_engine.decoder.product import build_product
 from tercet_engine.decoder.rotary import Rotary, rotate
 from tercet_engine.decoder.shape import read_shape
 
@@ -41,7 +41,7 @@ class Decoder:
         self.shape = read_shape(config)
         self._layers = [build_layer(weights, i, quantization) for i in range(self.shape.layers)]
         self._norm = weights["norm.weight"]
-        self._head = build_linear(head, quantization=quantization)
+        self._head = build_product(head, quantization=quantization)
         self._rotary = Rotary(config, head.device)
         self._steps: DecodeGraphs | CompiledSteps | None = None
 
@@ -53,7 +53,7 @@ class Decoder:
         if cache.memory.device.type == "cpu":
             from tercet_engine.decoder.compiled_step import CompiledSteps  # noqa: PLC0415 - compiles
 
-            self._steps = CompiledSteps(self._layers, self._norm, self._rotary, self.shape, cache)
+            self._steps = CompiledSteps(self._layers, self._norm, self._rotary, self.shape, cache, most)
             return
 
         def run(rows: torch.Tensor, positions: torch.Tensor, pages: paged.Pages) -> torch.Tensor:

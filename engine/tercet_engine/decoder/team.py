@@ -1,18 +1,56 @@
-"""Runs a compiled function on torch's own OpenMP threads.
+"""Runs compiled functions on torch's own OpenMP threads.
 
-Used for compiled attention. A second team of threads would fight with torch's for the cores, as both keep
-theirs awake between two calls; so the function is handed to the runtime that torch brings along, through the
-entry that compilers call for a parallel section (libgomp's manual, "Implementing PARALLEL construct").
+Used for all that is compiled for a CPU. A second team of threads would fight with torch's for the cores, as
+both keep theirs awake between two calls; so functions are handed to the runtime that torch brings along,
+through the entries that compilers call for a parallel section and a barrier (libgomp's manual, "Implementing
+PARALLEL construct" and "Implementing BARRIER construct").
 """
 
 import ctypes
 import os
+from collections.abc import Sequence
 from functools import cache
-from typing import Final
+from typing import Final, NamedTuple
 
 import torch
 
 _RUNTIME: Final = "libgomp.so.1"
+
+
+class Call(NamedTuple):
+    """Of a compiled function, by its address."""
+
+    function: int
+    argument: ctypes.Structure
+    holds: tuple[torch.Tensor, ...] = ()
+    """Whose addresses the argument holds; they stay as long as the program does."""
+
+
+class Address(ctypes.Structure):
+    """Of a function, and of what it is told."""
+
+    _fields_ = (("function", ctypes.c_int64), ("argument", ctypes.c_int64))
+
+
+class Program(ctypes.Structure):
+    """Calls that all threads make one after the other, none before the one before has ended on each thread.
+
+    Each is told its argument and `rows`, by which a program serves steps of any size.
+    """
+
+    _fields_ = (("calls", ctypes.c_int64), ("count", ctypes.c_int64), ("rows", ctypes.c_int64))
+
+    def __init__(self, calls: Sequence[Call]) -> None:
+        self._calls = calls
+        self._addresses = (Address * len(calls))(
+            *(Address(call.function, ctypes.addressof(call.argument)) for call in calls)
+        )
+        super().__init__(calls=ctypes.addressof(self._addresses), count=len(calls))
+
+    def run(self, rows: int) -> None:
+        """On each thread that torch would use."""
+        self.rows = rows
+        load_runtime().GOMP_parallel(_find_runner(), ctypes.addressof(self), torch.get_num_threads(), 0)
 
 
 def has_runtime() -> bool:
@@ -29,12 +67,12 @@ def load_runtime() -> ctypes.CDLL:
     runtime = ctypes.CDLL(_RUNTIME, mode=os.RTLD_NOLOAD)
     runtime.GOMP_parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
     runtime.GOMP_parallel.restype = None
-    for name in ("omp_get_thread_num", "omp_get_num_threads"):
-        ask = getattr(runtime, name)
-        ask.argtypes, ask.restype = [], ctypes.c_int
     return runtime
 
 
-def run_on_team(function: int, argument: ctypes.Structure) -> None:
-    """Call the function at this address with that of the argument, on each thread that torch would use."""
-    load_runtime().GOMP_parallel(function, ctypes.addressof(argument), torch.get_num_threads(), 0)
+@cache
+def _find_runner() -> int:
+    from tercet_engine.decoder import compiled_team  # noqa: PLC0415 - compiles
+
+    address: int = compiled_team.run_calls.address
+    return address

@@ -19,7 +19,7 @@ from tercet_engine.demo.weights import build_model, build_speakers
 
 DemoName = Literal["tercet", "tiny", "bench"]
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 """Raise it whenever the files change, so that no cache serves the old ones."""
 
 
