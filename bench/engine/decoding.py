@@ -76,11 +76,14 @@ def measure_talker(engines: Engines, record: Recorder) -> None:
 
 
 def _record_work(engines: Engines, record: Recorder, stage: Stage) -> None:
-    """What no step can do without: each matrix is read once, and multiplied with each turn's row."""
+    """What no step can do without: each matrix is read once, and multiplied with each turn's row.
+
+    Its numbers are of 16 bits, in whatever type they are computed with.
+    """
     config = engines.checkpoint.config
     decoder = {Stage.THINKER: config.thinker_config.text_config, Stage.TALKER: config.talker_config}[stage]
     values = count_values(config).in_matrices[stage] + decoder.vocab_size * decoder.hidden_size
-    record.add(f"{stage}, matrices", values * engines.plan.torch_dtype.itemsize / 1e9, "GB")
+    record.add(f"{stage}, matrices", 2 * values / 1e9, "GB")
     record.add(f"{stage}, products of a turn", 2 * values / 1e9, "GFLOP")
 
 

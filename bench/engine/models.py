@@ -59,15 +59,18 @@ def _take_tokens(values: dict[str, Any], other: dict[str, Any]) -> None:
 
 
 def build_model(config: Any, device: torch.device, dtype: torch.dtype, seed: int = 0) -> Any:
-    """On the device; code2wav in float32, as it is published."""
+    """On the device; numbers of 16 bits but for code2wav's, which are float32, as they are published."""
     with init_empty_weights(include_buffers=False), no_init_weights():
         model = Qwen2_5OmniForConditionalGeneration._from_config(config, attn_implementation="sdpa").eval()
     generator = torch.Generator(device).manual_seed(seed)
     for path, module in model.named_modules():
-        kind = torch.float32 if path.startswith("token2wav") else dtype
+        is_sound = path.startswith("token2wav")
+        kind = torch.float32 if is_sound else dtype
         for name, parameter in list(module.named_parameters(recurse=False)):
             values = torch.empty(parameter.shape, device=device, dtype=kind)
             _draw(values, name, is_table=isinstance(module, nn.Embedding), generator=generator)
+            if not is_sound:
+                values.copy_(values.bfloat16())
             module.register_parameter(name, nn.Parameter(values, requires_grad=False))
     _silence(model.thinker.lm_head.weight, PRINTABLE)
     _silence(model.talker.codec_head.weight, slice(0, CODES))
