@@ -1,9 +1,9 @@
-"""BigVGAN's anti-aliased activation, as two matrix products around a sine.
+"""BigVGAN's anti-aliased activation: compiled on a CPU, elsewhere as two matrix products around a sine.
 
 `vocoder` builds one for each of the net's. The activation doubles the rate, bends, and halves the rate again;
-both filters have twelve taps, and as filters they are most of the vocoder's time. Here the signal lies in
-blocks, and a block of either filter's output is one product of two neighbouring blocks of its input: more
-multiplications, but dense ones. `x + sin(a x)^2 / b` is computed on `a x`: the factor goes in with the copy
+both filters have twelve taps, and as filters they are most of the vocoder's time. As products, the signal
+lies in blocks, and a block of either filter's output is one product of two neighbouring blocks of its input:
+more multiplications, but dense ones. `x + sin(a x)^2 / b` is computed on `a x`: the factor goes in with the copy
 into blocks, and out through the weights of the convolution that follows, which `vocoder` divides by it.
 """
 
@@ -14,6 +14,7 @@ from typing import Any, Final
 import torch
 
 from tercet_engine.decoder.linear import Linear, build_linear
+from tercet_engine.decoder.team import has_runtime
 
 BLOCK: Final = 16
 """Samples in a block: of 8, 16 and more the fastest on a CPU. At least 5, so that two blocks are enough."""
@@ -50,9 +51,18 @@ class AntiAliased:
         width = net.act.beta.detach().float().exp().to(device) + net.act.no_div_by_zero
         self._scale = self.scale[:, None]
         self._bend = (self.scale / width)[:, None]
+        self._compiled = self._compile(net) if device.type == "cpu" and has_runtime() else None
+
+    def _compile(self, net: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+        from tercet_engine.code2wav.compiled_anti_alias import CompiledActivation  # noqa: PLC0415 - compiles
+
+        up, down = net.upsample.filter.flatten(), net.downsample.filter.flatten()
+        return CompiledActivation(up, down, self.scale, self._bend.flatten())
 
     def __call__(self, signal: torch.Tensor) -> torch.Tensor:
-        """(batch, channels, samples) -> the same, its samples not next to those of the channel before."""
+        """(batch, channels, samples) -> the same, its samples perhaps not next to those of the channel before."""
+        if self._compiled is not None:
+            return self._compiled(signal)
         batch, channels, samples = signal.shape
         blocks = -(-samples // BLOCK) + 2  # per channel: the last two are beyond the end
         rows = batch * channels * blocks

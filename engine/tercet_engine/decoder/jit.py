@@ -23,7 +23,7 @@ which a broken turn is known.
 def _find_cache() -> Path | None:
     """None where nothing can be written: all is compiled anew at each start then."""
     sources = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
         sources.update(path.read_bytes())
     try:
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
