@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Final
@@ -43,12 +44,15 @@ _log = logging.getLogger(__name__)
 
 
 def load_code2wav(settings: StageSettings) -> StageEngine[Code2WavInput, Code2WavOutput]:
-    use_threads(settings.threads)
     checkpoint = open_checkpoint(settings.checkpoint)
-    stages = [
-        Code2Wav(load_model(checkpoint, settings, torch.device(name)), settings) for name in settings.devices
-    ]
-    return spread(stages)
+
+    def load(name: str) -> Code2Wav:
+        return Code2Wav(load_model(checkpoint, settings, torch.device(name)), settings)
+
+    # On a thread that ends here, for the reason that `decoder_engine.build_engine` gives.
+    threads = ThreadPoolExecutor(1, initializer=use_threads, initargs=(settings.threads,))
+    with threads as loader:
+        return spread(list(loader.map(load, settings.devices)))
 
 
 class Code2Wav:
