@@ -117,6 +117,7 @@ RUN apt-get update -qq \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/apt /var/log/dpkg.log
 ENV PATH=/opt/tercet/bin:$PATH \
     TERCET_CACHE=/var/cache/tercet \
+    XDG_CACHE_HOME=/tmp/.cache \
     HF_HOME=/var/cache/tercet/.huggingface \
     MODELSCOPE_CACHE=/var/cache/tercet/.modelscope \
     TRANSFORMERS_VERBOSITY=error
@@ -147,6 +148,7 @@ RUN apt-get update -qq \
 ENV PATH=/opt/tercet/bin:/opt/tercet/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     TERCET_CACHE=/var/cache/tercet \
+    XDG_CACHE_HOME=/tmp/.cache \
     HF_HOME=/var/cache/tercet/.huggingface \
     MODELSCOPE_CACHE=/var/cache/tercet/.modelscope \
     TRANSFORMERS_VERBOSITY=error

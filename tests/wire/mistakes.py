@@ -256,8 +256,8 @@ DEVICES: Final = (
         remedy="write cpu, or cuda:0",
     ),
     Mistake(
-        title="device twice",
-        spec=_stage(devices=["cpu", "cpu"]),
+        title="GPU twice",
+        spec=_stage(devices=["cuda:0", "cuda:0"], **_limits(gpu=1)),
         field="spec.stages.thinker",
         remedy="name each once",
     ),

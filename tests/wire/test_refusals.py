@@ -34,6 +34,7 @@ def test_each_mistake_is_named_with_its_remedy(mistake: Mistake) -> None:
             }
         },
         {"stages": {"thinker": {"quantization": "int8", "devices": ["cpu"]}}},
+        {"stages": {"code2wav": {"devices": ["cpu", "cpu"]}}},
         {
             "stages": {
                 "talker": {"resources": {"limits": {"cpu": "1.5", "memory": "2Gi", "nvidia.com/gpu": 1}}}

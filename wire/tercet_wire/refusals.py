@@ -136,10 +136,10 @@ RESOURCES: Final[tuple[Rule["ResourcesSpec"], ...]] = (
 
 STAGE: Final[tuple[Rule["StageSpec"], ...]] = (
     Rule(
-        cel="!has(self.devices) || self.devices.all(device, self.devices.exists_one(other, other == device))",
-        says="devices names one device twice: name each once, and raise maxTurns for more turns on it",
+        cel="!has(self.devices) || self.devices.all(d, d == 'cpu' || self.devices.exists_one(o, o == d))",
+        says="devices names one GPU twice: name each once and raise its maxTurns",
         field="devices",
-        holds=lambda stage: len(set(stage.devices)) == len(stage.devices),
+        holds=lambda stage: len(gpus := [d for d in stage.devices if d != "cpu"]) == len(set(gpus)),
     ),
     Rule(
         cel="!has(self.devices) || !('cpu' in self.devices) || "

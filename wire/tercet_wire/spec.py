@@ -91,14 +91,14 @@ class StageSpec(SpecPart):
     devices: tuple[Annotated[str, Field(max_length=7), refusals.DEVICE], ...] = Field(
         default=(),
         max_length=16,
-        description="Torch devices, one instance of the stage on each, such as [cuda:0]. Colocated stages "
-        "name their GPUs here, and the pod asks for as many as they name. Empty: the GPUs in "
+        description="Torch devices, an instance of the stage on each: [cuda:0], or [cpu, cpu]. Colocated "
+        "stages name their GPUs here, and the pod asks for as many as they name. Empty: the GPUs in "
         "resources.limits, else the CPU.",
     )
     threads: int | None = Field(
         default=None,
         ge=1,
-        description="CPU threads. Empty: 1 in a pod; with tercet up a third of the machine's cores.",
+        description="CPU threads of an instance. Empty: 1; with tercet up a third of the machine's cores.",
     )
     quantization: Quantization = Field(
         default="none",

@@ -3,8 +3,8 @@
 `vocoder` builds one for each of the net's. The activation doubles the rate, bends, and halves the rate again;
 both filters have twelve taps, and as filters they are most of the vocoder's time. As products, the signal
 lies in blocks, and a block of either filter's output is one product of two neighbouring blocks of its input:
-more multiplications, but dense ones. `x + sin(a x)^2 / b` is computed on `a x`: the factor goes in with the copy
-into blocks, and out through the weights of the convolution that follows, which `vocoder` divides by it.
+more multiplications, but dense ones. `x + sin(a x)^2 / b` is computed on `a x`: the factor goes in with the
+copy into blocks, and out through the weights of the convolution that follows, which `vocoder` divides by it.
 """
 
 from collections.abc import Callable
@@ -60,7 +60,7 @@ class AntiAliased:
         return CompiledActivation(up, down, self.scale, self._bend.flatten())
 
     def __call__(self, signal: torch.Tensor) -> torch.Tensor:
-        """(batch, channels, samples) -> the same, its samples perhaps not next to those of the channel before."""
+        """(batch, channels, samples) -> the same; as products, channels do not lie side by side."""
         if self._compiled is not None:
             return self._compiled(signal)
         batch, channels, samples = signal.shape

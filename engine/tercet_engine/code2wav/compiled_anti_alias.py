@@ -1,4 +1,4 @@
-"""BigVGAN's anti-aliased activation on a CPU, compiled: a stretch of a channel at a time, in the nearest cache.
+"""BigVGAN's anti-aliased activation on a CPU, compiled: a stretch of a channel at a time, in its cache.
 
 Used by `anti_alias`. Samples between the given ones are computed apart from those that stand at them, so that
 every filter is a sum of neighbours, for many samples at once. Threads share the channels.
@@ -41,7 +41,7 @@ class Job(ctypes.Structure):
 def _square_of_sine(x):
     """Off by 2e-7 at most, up to thousands; as it repeats after half a turn, quarters of turns are enough.
 
-    Half turns are taken off in three parts (Cody and Waite, Software Manual for the Elementary Functions, 1980).
+    Half turns are taken off in three parts (Cody and Waite, Software Manual for the Elementary Functions).
     """
     size = abs(x)
     half_turns = _f(types.int32(size * _f(0.31830988618) + _f(0.5)))
