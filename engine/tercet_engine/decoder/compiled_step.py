@@ -123,7 +123,9 @@ class _Script:
 
     def _take(self, name: str, width: int) -> torch.Tensor:
         """Memory that the layers share, one after the other."""
-        return self._memory.setdefault(name, torch.zeros(len(self.rows), width))
+        if name not in self._memory:
+            self._memory[name] = torch.zeros(len(self.rows), width)
+        return self._memory[name]
 
 
 def _compiled(linear: Linear) -> CompiledProduct:

@@ -87,7 +87,7 @@ def multiply_tiles(
 
 class _Tiles:
     def __init__(self, builder: Any, arguments: Any, kind: int, rows: int, tiles: int) -> None:
-        self._builder, self._kind, self._rows, self._tiles = builder, kind, rows, tiles
+        self._builder, self._kind, self._tiles = builder, kind, tiles
         source, row_bytes, weight, tile_bytes, self._steps, start, target, out_bytes = arguments
         self._sources = [self._at(source, row_bytes, row) for row in range(rows)]
         self._targets = [self._at(target, out_bytes, row) for row in range(rows)]
@@ -122,14 +122,8 @@ class _Tiles:
     def _widen(self, base: Any) -> list[Any]:
         """Two vectors of weights, as they are multiplied."""
         builder = self._builder
-        self._call(
-            "llvm.prefetch.p0",
-            ir.VoidType(),
-            self._pointer(base, _AHEAD, _byte),
-            _word(0),
-            _word(3),
-            _word(1),
-        )
+        ahead, for_reading, keep, data = self._pointer(base, _AHEAD, _byte), _word(0), _word(3), _word(1)
+        self._call("llvm.prefetch.p0", ir.VoidType(), ahead, for_reading, keep, data)
         match self._kind:
             case Kind.BFLOAT16:  # the upper half of a number in single precision; two columns to a word
                 words = self._load(base, 0, _words, 4 * LANES)
