@@ -73,6 +73,7 @@ def test_rows_may_have_any_shape() -> None:
     rows = torch.randn(2, 9, 3)[:, 1:].transpose(1, 2)
     torch.testing.assert_close(product(rows), rows @ weight.T)
     assert product(torch.empty(0, 8)).shape == (0, 5)
+    assert product(rows[0]).is_contiguous()
 
 
 def test_8_bits_take_inputs_by_fours() -> None:
@@ -96,12 +97,13 @@ def test_plain_products_serve_where_none_can_be_compiled(monkeypatch: pytest.Mon
 
 
 COUNT_HITS = """
-import sys
-from tercet_engine.decoder import compiled, compiled_team
+from tercet_engine.code2wav import compiled_anti_alias
+from tercet_engine.decoder import compiled, compiled_int8, compiled_team
 from tercet_engine.decoder.compiled_attention import compile_attention
 from tercet_engine.decoder.compiled_product import compile_product
 made = [compiled.norm, compiled.gate, compiled.find_angles, compiled_team.run_calls]
-made += [compile_attention(2, 8), *map(compile_product, range(3))]
+made += [compiled_anti_alias.activate, compiled_int8.round_rows, compiled_int8.scale_rows]
+made += [compile_attention(2, 8), compile_attention(1, 8), *map(compile_product, range(3))]
 print(sum(function.cache_hits for function in made), len(made))
 """
 
@@ -120,10 +122,25 @@ def count_hits(cache: Path) -> str:
 
 
 def test_what_was_compiled_is_found_again(tmp_path: Path) -> None:
-    assert count_hits(tmp_path) == "0 8"
-    assert count_hits(tmp_path) == "8 8"
+    assert count_hits(tmp_path) == "0 12"
+    assert count_hits(tmp_path) == "12 12"
+
+
+def test_a_torn_cache_is_not_used(tmp_path: Path) -> None:
+    count_hits(tmp_path)
+    for index in tmp_path.rglob("*.nbi"):
+        index.write_bytes(b"")
+    assert count_hits(tmp_path) == "0 12"
+
+
+def test_variants_of_a_function_are_kept_apart(tmp_path: Path) -> None:
+    """Two processes that write one file at a time could leave one's code under the other's name."""
+    count_hits(tmp_path)
+    indices = [path.name.split("-")[0] for path in tmp_path.rglob("*.nbi")]
+    assert len(indices) == 12
+    assert {"compiled_product.multiply_0", "compiled_attention.attend_rows_2_8"} <= set(indices)
 
 
 def test_where_nothing_can_be_kept_all_is_compiled(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert count_hits(tmp_path / "file") == "0 8"
+    assert count_hits(tmp_path / "file") == "0 12"

@@ -213,7 +213,7 @@ def compile_attention(shared: int, dim: int) -> Any:
     """
     half = dim // 2
 
-    @compile_call(Job)
+    @compile_call(Job, shared, dim)
     def attend_rows(told, turns):
         job = numba.carray(told, 1)[0]
         kv_heads, heads = job.kv_heads, job.kv_heads * shared

@@ -1,6 +1,6 @@
 """Products in 8 bits on a CPU, compiled: rows rounded before a product and scaled after it.
 
-Used by `int8`.
+Used by `product`.
 """
 
 import ctypes

@@ -1,6 +1,6 @@
 """Products with a decoder's weights on a CPU, compiled, on all of torch's threads.
 
-Used by `linear` for weights in single precision, and by `compiled_step`. A step reads all weights for a few
+Used by `product` for weights in single precision, and by `compiled_step`. A step reads all weights for a few
 rows, so what counts is how many bytes they are: a weight whose numbers are all numbers of 16 bits, as those
 of checkpoints in 16 bits are, is kept in 16 bits and widened in registers. Nothing is rounded by that.
 """
@@ -48,7 +48,7 @@ class Job(ctypes.Structure):
 def compile_product(kind: int) -> Any:
     size, tile_width = step_bytes(kind), 4 * WIDTH
 
-    @compile_call(Job)
+    @compile_call(Job, kind)
     def multiply(told, rows):
         job = numba.carray(told, 1)[0]
         threads, thread = count_threads(), get_thread()
@@ -91,7 +91,8 @@ class CompiledProduct(ABC):
         source = x.reshape(-1, self.inputs).float().contiguous()
         target = source.new_empty(len(source), self.width)
         Program(self.plan(source, target)).run(len(source))
-        return target[:, : self.outputs].to(x.dtype).view(*x.shape[:-1], self.outputs)
+        result = target[:, : self.outputs].contiguous().to(x.dtype)
+        return result.view(*x.shape[:-1], self.outputs)
 
 
 class FloatProduct(CompiledProduct):

@@ -1,6 +1,7 @@
 """The part of `team` that threads execute, and what compiled functions ask of them."""
 
 import ctypes
+from functools import partial
 from typing import Any
 
 import numba
@@ -9,10 +10,12 @@ from llvmlite import binding, ir
 from numba import types
 from numba.extending import intrinsic
 
-from tercet_engine.decoder.jit import KEPT
+from tercet_engine.decoder.jit import compile_kept
 from tercet_engine.decoder.team import Address, Program, load_runtime
 
-binding.load_library_permanently(load_runtime()._name)
+# Of the runtime that threads are asked of, whatever else in the process has functions of these names.
+for _name in ("omp_get_thread_num", "omp_get_num_threads", "GOMP_barrier"):
+    binding.add_symbol(_name, ctypes.cast(getattr(load_runtime(), _name), ctypes.c_void_p).value)
 
 get_thread = types.ExternalFunction("omp_get_thread_num", types.int32())
 count_threads = types.ExternalFunction("omp_get_num_threads", types.int32())
@@ -24,9 +27,12 @@ def record(structure: type[ctypes.Structure]) -> Any:
     return numba.from_dtype(np.dtype(structure))
 
 
-def compile_call(argument: type[ctypes.Structure]) -> Any:
-    """Decorates a function (pointer to such an argument, rows) for `team.Program`, and compiles it."""
-    return numba.cfunc(types.void(types.CPointer(record(argument)), types.int64), **KEPT)
+def compile_call(argument: type[ctypes.Structure], *constants: int) -> Any:
+    """Decorates a function (pointer to such an argument, rows) for `team.Program`, and compiles it.
+
+    `constants`: the numbers around it, by which it differs from others that come from the same lines.
+    """
+    return partial(compile_kept, types.void(types.CPointer(record(argument)), types.int64), constants)
 
 
 @intrinsic
@@ -56,7 +62,7 @@ def _call(_context, _function, _argument, _rows):
 _ADDRESS = record(Address)
 
 
-@numba.cfunc(types.void(types.CPointer(record(Program))), **KEPT)
+@partial(compile_kept, types.void(types.CPointer(record(Program))), ())
 def run_calls(told):
     program = numba.carray(told, 1)[0]
     calls = numba.carray(point(program.calls, _ADDRESS), program.count)

@@ -34,9 +34,12 @@ LANES: Final = _count_lanes()
 WIDTH: Final = 2 * LANES
 """Columns of a tile."""
 MANY_ROWS: Final = 6 if LANES == 8 else 12
-"""Whose sums, with two vectors of weights, fill the registers: AVX2 has 16 of them, the others 32."""
+"""Whose sums, with two vectors of weights, fill the registers: AVX2 has 16 of them, AVX-512 and ARM 32."""
 _AHEAD: Final = 4096
 """Bytes by which weights are asked for before they are needed; processors' own guesses end with a page."""
+
+_LINE: Final = 64
+"""Bytes that processors ask memory for at a time."""
 
 _number, _word, _half = ir.FloatType(), ir.IntType(32), ir.HalfType()
 _address, _byte = ir.IntType(64), ir.IntType(8)
@@ -122,8 +125,12 @@ class _Tiles:
     def _widen(self, base: Any) -> list[Any]:
         """Two vectors of weights, as they are multiplied."""
         builder = self._builder
-        ahead, for_reading, keep, data = self._pointer(base, _AHEAD, _byte), _word(0), _word(3), _word(1)
-        self._call("llvm.prefetch.p0", ir.VoidType(), ahead, for_reading, keep, data)
+        for offset in range(0, step_bytes(self._kind), _LINE):
+            line, for_reading, keep, data = (
+                self._pointer(base, _AHEAD + offset, _byte),
+                *map(_word, (0, 3, 1)),
+            )
+            self._call("llvm.prefetch.p0", ir.VoidType(), line, for_reading, keep, data)
         match self._kind:
             case Kind.BFLOAT16:  # the upper half of a number in single precision; two columns to a word
                 words = self._load(base, 0, _words, 4 * LANES)

@@ -23,7 +23,10 @@ def build_product(
     on_cpu = weight.device.type == "cpu"
     if quantization == "int8":
         if not on_cpu or not can_multiply_int8():
-            raise ValueError("quantization int8 needs a CPU with VNNI: write none, or run this stage on one")
+            raise ValueError(
+                "quantization int8 needs a CPU with VNNI, and a torch that computes with libgomp: "
+                "write none, or run this stage on one"
+            )
         from tercet_engine.decoder.compiled_int8 import Int8Product  # noqa: PLC0415 - compiles
 
         return Int8Product(weight.detach(), bias)

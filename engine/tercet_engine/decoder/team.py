@@ -10,7 +10,7 @@ import ctypes
 import os
 from collections.abc import Sequence
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import torch
 
@@ -65,9 +65,17 @@ def has_runtime() -> bool:
 def load_runtime() -> ctypes.CDLL:
     """The libgomp that torch computes with, which is loaded; raises OSError where it is another runtime."""
     runtime = ctypes.CDLL(_RUNTIME, mode=os.RTLD_NOLOAD)
+    first = getattr(ctypes.CDLL(None), "GOMP_parallel", None)
+    if first is not None and _find_address(first) != _find_address(runtime.GOMP_parallel):
+        raise OSError("a runtime that was loaded before libgomp stands in for it")
     runtime.GOMP_parallel.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint]
     runtime.GOMP_parallel.restype = None
     return runtime
+
+
+# Any: ctypes has no public type of a library's functions.
+def _find_address(function: Any) -> int | None:
+    return ctypes.cast(function, ctypes.c_void_p).value
 
 
 @cache
