@@ -171,7 +171,7 @@ def _claims(ours: Side, cheap: Side, theirs: Side) -> list[Claim]:
             at_least=False,
         ),
         Claim(
-            text="the same with midpoint and 6 points",
+            text="the same with midpoint and 4 points",
             measured=cheap.rtf / theirs.rtf,
             target=0.125,
             at_least=False,
