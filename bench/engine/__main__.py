@@ -24,7 +24,7 @@ import torch
 from rich.console import Console
 
 from bench.engine.findings import COLUMNS, Figures, list_claims, list_rows
-from bench.engine.models import MODELS
+from bench.engine.models import MODELS, WEIGHTS
 from bench.engine.plots import list_plots
 from bench.engine.records import Record, read_finished, read_records
 from bench.engine.worker import PARTS
@@ -101,7 +101,7 @@ def _work(model: str, parts: list[str], options: argparse.Namespace, file: Path,
         "model": model,
         "device": options.device,
         "dtype": options.dtype,
-        "folder": str(options.scratch / f"tercet-{model}-{options.dtype}"),
+        "folder": str(options.scratch / f"tercet-{model}-{options.dtype}-v{WEIGHTS}"),
         "checkpoint": str(options.checkpoint) if options.checkpoint else None,
         "quick": options.quick,
         "peer_s": options.peer_seconds,

@@ -28,6 +28,8 @@ PRINTABLE: Final = slice(32, 127)
 CODES: Final = 8193
 """Codes that are sound, of 8448."""
 REFERENCE_FRAMES: Final = 300
+WEIGHTS: Final = 2
+"""Raise it whenever they are drawn otherwise, so that none of before are served."""
 SHARD: Final = "4GB"
 SECTIONS: Final = {128: (16, 24, 24), 64: (16, 16, 0)}
 """Shares of time, height and width in half a head, by its width; only the 3B talker has narrow ones."""
