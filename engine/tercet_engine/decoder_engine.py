@@ -4,7 +4,6 @@ Used by `load_thinker` and `load_talker`, which say how their stage is built on 
 """
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
@@ -16,10 +15,9 @@ from tercet_engine.decoder.kv import KVCache
 from tercet_engine.decoder.paged import can_attend
 from tercet_engine.decoder.reply import DecoderStage
 from tercet_engine.decoder.shape import DecoderShape
-from tercet_engine.spread import spread
+from tercet_engine.spread import load_each
 from tercet_engine.stage import StageEngine
 from tercet_engine.step_loop import StepLoop
-from tercet_engine.threads import use_threads
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
@@ -32,12 +30,7 @@ BuildStage = Callable[[torch.device, BlockPool], DecoderStage[Input, Output, Any
 def build_engine(
     settings: StageSettings, shape: DecoderShape, build_stage: BuildStage[Input, Output]
 ) -> StageEngine[Input, Output]:
-    # On a thread that ends here: OpenMP keeps a team of workers for each thread that ever used it, and once
-    # there are more than cores, all let go of the processor between two products. That halves a step's speed.
-    threads = ThreadPoolExecutor(1, initializer=use_threads, initargs=(settings.threads,))
-    with threads as loader:
-        build = partial(_build_loop, settings, shape, build_stage)
-        return spread(list(loader.map(build, settings.devices)))
+    return load_each(settings, partial(_build_loop, settings, shape, build_stage))
 
 
 def read_dtype(settings: StageSettings) -> torch.dtype:

@@ -5,15 +5,32 @@ counts the turns it has given out and not what the parts report, which lags behi
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 from tercet_wire.messages import Load, StageFailure
+from tercet_wire.settings import StageSettings
 
 from tercet_engine.stage import Sink, StageEngine
+from tercet_engine.threads import use_threads
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
+
+
+def load_each(
+    settings: StageSettings, load: Callable[[str], StageEngine[Input, Output]]
+) -> StageEngine[Input, Output]:
+    """A part for each of the settings' devices, spread.
+
+    Loaded on a thread that ends here: OpenMP keeps a team of workers for each thread that ever used it, and
+    once there are more than cores, all let go of the processor between two products. That halves a step's
+    speed.
+    """
+    threads = ThreadPoolExecutor(1, initializer=use_threads, initargs=(settings.threads,))
+    with threads as loader:
+        return spread(list(loader.map(load, settings.devices)))
 
 
 def spread(parts: Sequence[StageEngine[Input, Output]]) -> StageEngine[Input, Output]:

@@ -1,5 +1,6 @@
 """The demo checkpoint, the oracle and the devices, each made once for all tests of the engine."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,12 @@ def checkpoint(demo: Path) -> Checkpoint:
 @pytest.fixture(scope="session")
 def reference(demo: Path) -> Reference:
     return Reference.load(demo)
+
+
+@pytest.fixture(params=[1, 2, 3])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """That torch computes with."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)

@@ -1,6 +1,5 @@
 """Decode steps as compiled for a CPU, against transformers' decoder and torch's own functions."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -25,14 +24,6 @@ CUTS = [[0, 30, 31, 32, 37], [0, 1, 2, 3, 5], [0, 1], [0, 20, 21, 60, 64], [0, 5
 
 TOLERANCE: Final = {"none": 1e-4, "int8": 0.05}
 """In 8 bits a rounding that falls the other way is one part in 127."""
-
-
-@pytest.fixture(params=[1, 2, 3])
-def threads(request: pytest.FixtureRequest) -> Iterator[int]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(request.param)
-    yield request.param
-    torch.set_num_threads(before)
 
 
 @pytest.mark.usefixtures("threads")

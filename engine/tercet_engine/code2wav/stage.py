@@ -10,7 +10,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Final
@@ -27,7 +26,7 @@ from tercet_engine.code2wav.noise import NoiseSource
 from tercet_engine.code2wav.steps import Job, Made, run_step
 from tercet_engine.code2wav.turn import SpeechTurn
 from tercet_engine.device import ending_if_lost
-from tercet_engine.spread import spread
+from tercet_engine.spread import load_each
 from tercet_engine.stage import Code2WavInput, Code2WavOutput, Sink, StageEngine, StageError
 from tercet_engine.threads import use_threads
 
@@ -49,10 +48,7 @@ def load_code2wav(settings: StageSettings) -> StageEngine[Code2WavInput, Code2Wa
     def load(name: str) -> Code2Wav:
         return Code2Wav(load_model(checkpoint, settings, torch.device(name)), settings)
 
-    # On a thread that ends here, for the reason that `decoder_engine.build_engine` gives.
-    threads = ThreadPoolExecutor(1, initializer=use_threads, initargs=(settings.threads,))
-    with threads as loader:
-        return spread(list(loader.map(load, settings.devices)))
+    return load_each(settings, load)
 
 
 class Code2Wav:

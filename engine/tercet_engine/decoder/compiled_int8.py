@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from numba import types
 
-from tercet_engine.decoder.compiled_product import CompiledProduct, compile_product, pack
-from tercet_engine.decoder.compiled_product import Job as Product
+from tercet_engine.decoder.compiled_product import CompiledProduct
 from tercet_engine.decoder.compiled_team import compile_call, count_threads, get_thread, point
-from tercet_engine.decoder.compiled_tile import WIDTH, Kind
+from tercet_engine.decoder.compiled_tile import Kind
 from tercet_engine.decoder.team import Call
 
 MOST: Final = 127
@@ -75,24 +74,19 @@ def scale_rows(told, count):
 class Int8Product(CompiledProduct):
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
         """(outputs, inputs), (outputs,)."""
-        super().__init__(*weight.shape)
-        if self.inputs % 4:
+        if weight.shape[1] % 4:
             raise ValueError(
-                f"quantization int8 takes four inputs at a time, and {self.inputs} are not fours"
+                f"quantization int8 takes four inputs at a time, and {weight.shape[1]} are not fours"
             )
         whole = weight.detach().float()
         scales = whole.abs().amax(1).clamp(min=_TINY) / MOST
         rounded = (whole / scales[:, None]).round().to(torch.int8)
-        self._weight = pack(rounded, Kind.INT8)
-        self._start = torch.zeros(self.width, dtype=torch.int32)
-        self._start[: self.outputs] = -ZERO * rounded.sum(
-            1, dtype=torch.int32
-        )  # what unsigned rows are off by
+        off = -ZERO * rounded.sum(1, dtype=torch.int32)  # what unsigned rows make of a sum
+        super().__init__(rounded, Kind.INT8, off)
         self._scales, self._bias = torch.zeros(2, self.width)
         self._scales[: self.outputs] = scales
         if bias is not None:
             self._bias[: self.outputs] = bias
-        self._function: int = compile_product(int(Kind.INT8)).address
 
     def plan(self, source: torch.Tensor, target: torch.Tensor) -> list[Call]:
         rows = torch.empty(source.shape, dtype=torch.uint8)
@@ -104,16 +98,6 @@ class Int8Product(CompiledProduct):
             rounded=rows.data_ptr(),
             sizes=sizes.data_ptr(),
         )
-        product = Product(
-            source=rows.data_ptr(),
-            row_bytes=self.inputs,
-            weight=self._weight.data_ptr(),
-            steps=self.inputs // 4,
-            tiles=self.width // WIDTH,
-            start=self._start.data_ptr(),
-            target=target.data_ptr(),
-            out_bytes=4 * target.stride(0),
-        )
         scaling = Scaling(
             rows=target.data_ptr(),
             width=self.width,
@@ -123,6 +107,6 @@ class Int8Product(CompiledProduct):
         )
         return [
             Call(round_rows.address, rounding, (source, rows, sizes)),
-            Call(self._function, product, (self._weight, self._start, target)),
+            self._multiply(rows, target),
             Call(scale_rows.address, scaling, (self._scales, self._bias)),
         ]

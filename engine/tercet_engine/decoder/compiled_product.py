@@ -78,10 +78,17 @@ def compile_product(kind: int) -> Any:
 class CompiledProduct(ABC):
     """A `linear.Linear` that can also be part of a program."""
 
-    def __init__(self, outputs: int, inputs: int) -> None:
-        self.outputs, self.inputs = outputs, inputs
-        self.width = -(-outputs // WIDTH) * WIDTH
+    def __init__(self, weight: torch.Tensor, kind: Kind, start: torch.Tensor | None) -> None:
+        """(outputs, inputs); `start` (outputs,): what sums begin with, zero without it."""
+        self.outputs, self.inputs = weight.shape
+        self._weight = pack(weight, kind)
+        tiles, self._steps = self._weight.shape[:2]
+        self.width = tiles * WIDTH
         """Numbers of a row of outputs, padded to whole tiles."""
+        self._start = torch.zeros(self.width, dtype=torch.int32 if kind == Kind.INT8 else torch.float32)
+        if start is not None:
+            self._start[: self.outputs] = start
+        self._function: int = compile_product(int(kind)).address
 
     @abstractmethod
     def plan(self, source: torch.Tensor, target: torch.Tensor) -> list[Call]:
@@ -94,30 +101,28 @@ class CompiledProduct(ABC):
         result = target[:, : self.outputs].contiguous().to(x.dtype)
         return result.view(*x.shape[:-1], self.outputs)
 
+    def _multiply(self, source: torch.Tensor, target: torch.Tensor) -> Call:
+        """Rows in the numbers that the weight's kind takes."""
+        job = Job(
+            source=source.data_ptr(),
+            row_bytes=source.stride(0) * source.element_size(),
+            weight=self._weight.data_ptr(),
+            steps=self._steps,
+            tiles=self.width // WIDTH,
+            start=self._start.data_ptr(),
+            target=target.data_ptr(),
+            out_bytes=target.stride(0) * target.element_size(),
+        )
+        return Call(self._function, job, (source, self._weight, self._start, target))
+
 
 class FloatProduct(CompiledProduct):
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> None:
         """(outputs, inputs), (outputs,)."""
-        super().__init__(*weight.shape)
-        kind = find_kind(weight)
-        self._weight = pack(weight, kind)
-        self._start = torch.zeros(self.width)
-        if bias is not None:
-            self._start[: self.outputs] = bias
-        self._function: int = compile_product(int(kind)).address
+        super().__init__(weight, find_kind(weight), bias)
 
     def plan(self, source: torch.Tensor, target: torch.Tensor) -> list[Call]:
-        job = Job(
-            source=source.data_ptr(),
-            row_bytes=4 * source.stride(0),
-            weight=self._weight.data_ptr(),
-            steps=self.inputs,
-            tiles=self.width // WIDTH,
-            start=self._start.data_ptr(),
-            target=target.data_ptr(),
-            out_bytes=4 * target.stride(0),
-        )
-        return [Call(self._function, job, (source, self._weight, self._start, target))]
+        return [self._multiply(source, target)]
 
 
 def find_kind(weight: torch.Tensor) -> Kind:
@@ -129,7 +134,7 @@ def find_kind(weight: torch.Tensor) -> Kind:
 
 
 def pack(weight: torch.Tensor, kind: Kind) -> torch.Tensor:
-    """(outputs, inputs) -> tiles, in each of which all that a step along the inputs needs lies together."""
+    """(outputs, inputs) -> (tiles, steps, ...): all that a step along the inputs needs lies together."""
     outputs, inputs = weight.shape
     tiles = -(-outputs // WIDTH)
     padded = torch.zeros(tiles * WIDTH, inputs, dtype=_TYPES[kind])
