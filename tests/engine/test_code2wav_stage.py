@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from tercet_engine.checkpoint import open_checkpoint
 from tercet_engine.code2wav.dit import BlockDit, Decoded, Segment
 from tercet_engine.code2wav.model import SpeechModel, load_model
+from tercet_engine.code2wav.rehearsal import rehearse
 from tercet_engine.code2wav.stage import Code2Wav, load_code2wav
 from tercet_engine.demo import build_demo
 from tercet_engine.stage import Code2WavInput, Code2WavOutput
+from tercet_engine.threads import SharedThreads
 from tercet_wire.messages import Speech, StageFailure, Turn
 from tercet_wire.names import SAMPLES_PER_CODE, Stage
 from tercet_wire.settings import Solver, StageSettings, WindowSettings
@@ -375,6 +377,37 @@ def test_a_turn_that_would_make_others_wait_waits_itself_and_is_refused_in_the_e
     assert failure is not None
     assert failure.type == "overloaded"
     engine.shutdown()
+
+
+def test_of_those_who_come_first_and_at_once_only_as_many_are_played_as_can_be(
+    model: SpeechModel, dit: FussyDit, folder: Path
+) -> None:
+    """What steps cost is known before the first."""
+    now = [0.0]
+    dit.begins = lambda: now.__setitem__(0, now[0] + 0.2)
+    cost = rehearse(model, FAST, clock=lambda: now[0])
+    assert [cost.estimate(blocks) for blocks in (1, 2)] == pytest.approx([0.2, 0.2])
+    engine = Code2Wav(model, settings_for(folder, max_load=0.9), cost=cost, clock=lambda: now[0])
+    turns = [speak(engine, first(draw_codes(8), last=False), str(number)) for number in range(3)]
+    turns[0].next()
+    turns[1].next()
+    assert (engine.load().turns, engine.load().waiting) == (2, 1)
+    engine.shutdown()
+
+
+def test_a_turn_alone_is_computed_on_the_threads_of_all_instances(
+    model: SpeechModel, dit: FussyDit, folder: Path
+) -> None:
+    """Until the other instance has a turn as well."""
+    settings, threads = settings_for(folder, threads=1), SharedThreads(1)
+    used: queue.Queue[int] = queue.Queue()
+    dit.begins = lambda: used.put(torch.get_num_threads())
+    instances = [Code2Wav(model, settings, threads=threads) for _ in range(2)]
+    for instance, count in ((0, 2), (1, 1), (0, 1)):
+        speak(instances[instance], first(draw_codes(8), last=False), f"{instance} on {count}").next()
+        assert used.get(timeout=WAIT_S) == count
+    for each in instances:
+        each.shutdown()
 
 
 def test_a_turn_that_waited_for_its_place_is_not_late(

@@ -3,7 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
-from tercet_engine.threads import use_threads
+from tercet_engine.threads import SharedThreads, use_threads
 
 
 def test_a_thread_keeps_its_count_when_another_asks_for_less() -> None:
@@ -12,3 +12,26 @@ def test_a_thread_keeps_its_count_when_another_asks_for_less() -> None:
         with ThreadPoolExecutor(1, initializer=use_threads, initargs=(1,)) as second:
             assert second.submit(torch.get_num_threads).result() == 1
         assert first.submit(torch.get_num_threads).result() == 2
+
+
+def test_the_first_instance_has_all_threads_while_the_others_have_nothing_to_do() -> None:
+    shared = SharedThreads(2)
+    first, second = shared.join(), shared.join()
+    assert shared.count(first) == 4
+    shared.tell(second, busy=True)
+    assert shared.count(first) == 2
+    shared.tell(second, busy=False)
+    assert shared.count(first) == 4
+
+
+def test_no_other_instance_ever_has_more_than_its_own() -> None:
+    """Two teams of workers would be more than the cores."""
+    shared = SharedThreads(1)
+    first, second = shared.join(), shared.join()
+    shared.tell(first, busy=False)
+    assert shared.count(second) == 1
+
+
+def test_an_instance_alone_has_its_own() -> None:
+    shared = SharedThreads(3)
+    assert shared.count(shared.join()) == 3

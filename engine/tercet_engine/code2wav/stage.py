@@ -23,12 +23,13 @@ from tercet_engine.code2wav.admission import StepCost, can_join
 from tercet_engine.code2wav.deadlines import BatchLimits, Candidate, choose_batch
 from tercet_engine.code2wav.model import SpeechModel, load_model
 from tercet_engine.code2wav.noise import NoiseSource
+from tercet_engine.code2wav.rehearsal import rehearse
 from tercet_engine.code2wav.steps import Job, Made, run_step
 from tercet_engine.code2wav.turn import SpeechTurn
 from tercet_engine.device import ending_if_lost
 from tercet_engine.spread import load_each
 from tercet_engine.stage import Code2WavInput, Code2WavOutput, Sink, StageEngine, StageError
-from tercet_engine.threads import use_threads
+from tercet_engine.threads import SharedThreads, use_threads
 
 CPU_LIMITS: Final = BatchLimits(in_time=2, late=8)
 """Two cores make 1.0 s of sound a second in steps of two single blocks, 1.6 s in steps of eight."""
@@ -44,9 +45,13 @@ _log = logging.getLogger(__name__)
 
 def load_code2wav(settings: StageSettings) -> StageEngine[Code2WavInput, Code2WavOutput]:
     checkpoint = open_checkpoint(settings.checkpoint)
+    of_cpu = SharedThreads(settings.threads)
 
     def load(name: str) -> Code2Wav:
-        return Code2Wav(load_model(checkpoint, settings, torch.device(name)), settings)
+        device = torch.device(name)
+        model = load_model(checkpoint, settings, device)
+        threads = of_cpu if device.type == "cpu" else SharedThreads(settings.threads)
+        return Code2Wav(model, settings, threads=threads, cost=rehearse(model, settings.window))
 
     return load_each(settings, load)
 
@@ -55,13 +60,22 @@ class Code2Wav:
     """A StageEngine on one device. `model` is used by its thread alone."""
 
     def __init__(
-        self, model: SpeechModel, settings: StageSettings, clock: Callable[[], float] = time.monotonic
+        self,
+        model: SpeechModel,
+        settings: StageSettings,
+        *,
+        threads: SharedThreads | None = None,
+        cost: StepCost | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`threads`: shared with the other instances; `cost`: what is known of steps already."""
         self._model = model
         self._settings = settings
         self._clock = clock
         self._limits = CPU_LIMITS if model.dit.device.type == "cpu" else GPU_LIMITS
-        self._cost = StepCost()
+        self._cost = cost or StepCost()
+        self._threads = threads or SharedThreads(settings.threads)
+        self._instance = self._threads.join()
         self._active: dict[str, SpeechTurn] = {}
         self._waiting: dict[str, SpeechTurn] = {}  # in order of arrival
         self._load = Load()
@@ -103,12 +117,12 @@ class Code2Wav:
     # --- the loop ------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        use_threads(self._settings.threads)
         try:
             while not self._stopping:
                 self._read_inbox()
                 self._drop_gone()
                 self._admit()
+                self._threads.tell(self._instance, busy=bool(self._turns()))
                 jobs = self._choose()
                 if jobs:
                     self._step(jobs)
@@ -170,10 +184,15 @@ class Code2Wav:
 
     def _step(self, jobs: Sequence[Job]) -> None:
         with _contained(partial(self._retry, jobs)):
+            threads = self._threads.count(self._instance)
+            use_threads(threads)
             began_at = self._clock()
             with ending_if_lost():
                 made = run_step(self._model, jobs)
-            self._cost.observe(sum(job.window.blocks for job in jobs), self._clock() - began_at)
+            if (
+                threads == self._threads.each
+            ):  # with those of others it says nothing about a stage with more to do
+                self._cost.observe(sum(job.window.blocks for job in jobs), self._clock() - began_at)
             self._finish(jobs, made)
 
     def _retry(self, jobs: Sequence[Job], failure: StageFailure) -> None:
