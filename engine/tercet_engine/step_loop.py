@@ -22,7 +22,7 @@ from tercet_wire.messages import Load, StageFailure
 from tercet_wire.settings import StageSettings
 
 from tercet_engine.decoder.blocks import BlockPool
-from tercet_engine.decoder.kv import KVCache, Span, order_spans
+from tercet_engine.decoder.kv import KVCache, Span
 from tercet_engine.decoder.pacing import Pace
 from tercet_engine.decoder.reply import DecoderStage, Outlet, Portion, Reply
 from tercet_engine.decoder.sampling import Picked, Picker, pick
@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 _IDLE_S: Final = 1.0
 _WATCH_S: Final = 0.02
-"""How often clients that may have gone are looked at while turns are open but none can be stepped."""
+"""How often clients that may have gone are looked at, whether turns are stepped or wait."""
 _SHUTDOWN_S: Final = 10.0
 
 Input = TypeVar("Input")
@@ -89,6 +89,7 @@ class StepLoop(Generic[Input, Output]):
         self._unlearned: set[str] = set()
         """Those in seats whose prompt may still be on its way."""
         self._load = Load()
+        self._watch_at_s = 0.0
         self._inbox: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
         self._stopping = False
@@ -154,6 +155,11 @@ class StepLoop(Generic[Input, Output]):
             action()
 
     def _drop_gone(self) -> None:
+        """Not at each step: for many turns that costs as much as to plan it."""
+        now_s = time.monotonic()
+        if now_s < self._watch_at_s:
+            return
+        self._watch_at_s = now_s + _WATCH_S
         for turn in list(self._turns.values()):
             with turn.guard:
                 if turn.sink.is_cancelled():
@@ -210,7 +216,7 @@ class StepLoop(Generic[Input, Output]):
             Span(seat=seat.number, start=seat.turn.reply.fed, rows=share.rows)
             for seat, share in zip(seats, shares, strict=True)
         ]
-        order = order_spans(spans)
+        order = self._cache.order(spans)
         seats, spans = [seats[i] for i in order], [spans[i] for i in order]
         with _Contained(partial(self._retry, shares)):
             with ending_if_lost():

@@ -325,7 +325,7 @@ def test_a_session_is_open_only_once(build: Build) -> None:
 
 
 @pytest.mark.parametrize("order", [Order(tokens=10_000), Order(held=True)])
-def test_a_client_that_leaves_frees_its_place_within_a_step(build: Build, order: Order) -> None:
+def test_a_client_that_leaves_frees_its_place_at_once(build: Build, order: Order) -> None:
     """Whether the turn is being stepped or waits for input."""
     world = build(max_turns=1)
     order.tokens = min(order.tokens, 4 * BLOCKS - order.prompt)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from tercet_engine.decoder.blocks import BlockPool
@@ -59,11 +60,6 @@ class Layout:
     pages: Pages | None = None
 
 
-def order_spans(spans: Sequence[Span]) -> list[int]:
-    """The order of a step's rows: single rows first, like lengths side by side, so that little is padded."""
-    return sorted(range(len(spans)), key=lambda i: (spans[i].rows > 1, spans[i].end))
-
-
 class KVCache:
     """Keys and values of all layers, (layers, blocks, tokens, keys then values, head dim)."""
 
@@ -84,21 +80,22 @@ class KVCache:
         self._device = device
         self._shared = shape.heads // shape.kv_heads
         width = min(pool.blocks, pool.blocks_for(shape.context))
-        self._tables = torch.zeros(seats, width, dtype=torch.long)
-        self.tables = torch.zeros(seats, width, dtype=torch.int32, device=device) if paged else None
+        self._blocks_of = np.zeros((seats, width), dtype=np.int32)
+        self.tables = torch.from_numpy(self._blocks_of).to(device) if paged else None
+        """On a CPU the same memory."""
         self._counts = [0] * seats
         self._free_seats = list(range(seats - 1, -1, -1))
 
     def bind(self, blocks: tuple[int, ...]) -> int:
         """Give these blocks a seat: the name under which a step's spans refer to them."""
-        table = self._tables[self._free_seats[-1]]
-        table.fill_(blocks[0])  # where shorter turns are padded, they read their own memory
-        table[: len(blocks)] = torch.tensor(blocks)
-        seat = self._free_seats.pop()
+        seat = self._free_seats[-1]
+        row = self._blocks_of[seat]
+        row[:] = blocks[0]  # where shorter turns are padded, they read their own memory
+        row[: len(blocks)] = blocks
+        if self.tables is not None and self._device.type != "cpu":
+            self.tables[seat] = torch.from_numpy(row)
         self._counts[seat] = len(blocks)
-        if self.tables is not None:
-            self.tables[seat] = table.int()
-        return seat
+        return self._free_seats.pop()
 
     def extend(self, grown: Sequence[tuple[int, Sequence[int]]]) -> None:
         """Append blocks to those of some seats."""
@@ -113,8 +110,8 @@ class KVCache:
             seats += [seat] * len(more)
             places += range(first, self._counts[seat])
             blocks += more
-        self._tables[seats, places] = torch.tensor(blocks)
-        if self.tables is not None:
+        self._blocks_of[seats, places] = blocks
+        if self.tables is not None and self._device.type != "cpu":
             at = upload([seats, places, blocks], torch.long, self._device)
             self.tables[at[0], at[1]] = at[2].int()
 
@@ -125,8 +122,16 @@ class KVCache:
         """Forget what a failed turn wrote: a NaN would reach the next holder through masked keys."""
         self.memory[:, list(blocks)] = 0
 
+    def order(self, spans: Sequence[Span]) -> Sequence[int]:
+        """Of a step's rows: single ones first; where they form groups, like lengths side by side, so that
+        little is padded.
+        """
+        if self.tables is not None and all(span.rows == 1 for span in spans):
+            return range(len(spans))
+        return sorted(range(len(spans)), key=lambda i: (spans[i].rows > 1, spans[i].end))
+
     def plan_layout(self, spans: Sequence[Span]) -> Layout:
-        """Layout of a step whose rows stand in the order of `spans` (see `order_spans`)."""
+        """Layout of a step whose rows stand in the order of `spans`, which is that of `order`."""
         singles = next((i for i, span in enumerate(spans) if span.rows > 1), len(spans))
         if self.tables is not None and singles:
             return self._plan_paged(self.tables, spans[:singles], spans[singles:])
@@ -135,10 +140,10 @@ class KVCache:
         return Layout(slots=self._slots(spans), groups=tuple(groups))
 
     def _slots(self, spans: Sequence[Span]) -> torch.Tensor:
-        seats = torch.tensor([span.seat for span in spans for _ in range(span.rows)])
-        at = torch.tensor([at for span in spans for at in range(span.start, span.end)])
-        slots = self._tables[seats, at // self.block_tokens] * self.block_tokens + at % self.block_tokens
-        return slots.to(self._device)
+        seats = np.repeat([span.seat for span in spans], [span.rows for span in spans])
+        at = np.concatenate([np.arange(span.start, span.end) for span in spans])
+        slots = self._blocks_of[seats, at // self.block_tokens] * np.int64(self.block_tokens)
+        return torch.from_numpy(slots + at % self.block_tokens).to(self._device)
 
     def _plan_paged(self, tables: torch.Tensor, singles: Sequence[Span], prompts: Sequence[Span]) -> Layout:
         numbers = [[span.seat for span in singles], [span.end for span in singles]]
@@ -188,7 +193,7 @@ class KVCache:
 
     def _blocks(self, seats: list[int], keys: int) -> torch.Tensor:
         width = -(-keys // self.block_tokens)
-        return self._tables[seats, :width].flatten().to(self._device)
+        return torch.from_numpy(self._blocks_of[seats, :width].ravel()).to(self._device)
 
 
 def _cut(spans: Sequence[Span]) -> list[tuple[int, Sequence[Span]]]:
