@@ -16,7 +16,7 @@ import torch
 from numba import types
 
 from tercet_engine.decoder.compiled import exp
-from tercet_engine.decoder.compiled_team import compile_call, count_threads, get_thread, point
+from tercet_engine.decoder.compiled_team import compile_call, count_threads, get_thread, point, prefetch
 from tercet_engine.decoder.jit import inline
 from tercet_engine.decoder.paged import Pages
 from tercet_engine.decoder.team import Call, Program
@@ -27,6 +27,9 @@ _FEW_TURNS: Final = 4
 """For each thread: so many even out, and each is read from end to end. Where there are fewer, or one has most
 of all keys, heads are dealt out.
 """
+
+_LINE: Final = 64
+"""Bytes that processors ask memory for at a time; their own guesses do not go from block to block."""
 
 _f = np.float32
 _float: Final = types.float32
@@ -110,13 +113,23 @@ def _turn_and_keep(row, cos, sin, place, first, count):
 
 
 @inline
-def _score(queries, block, head, count, scores, shared, dim):
+def _ask_for(block, head, t, dim):
+    """What is read of the next block when this one's tokens from t on have been."""
+    for token in range(t, t + _TILE):
+        at = block[token, head].ctypes.data
+        for offset in range(0, 4 * dim, _LINE):
+            prefetch(at + offset)
+
+
+@inline
+def _score(queries, block, following, head, count, scores, shared, dim):
     """(shared, dim), (tokens, heads, dim) -> (shared, tokens), the first `count` of them."""
     scale = _f(1) / math.sqrt(_f(dim))
     tiled = count - count % _TILE
     for t in range(0, tiled, _TILE):
         k0, k1 = block[t, head], block[t + 1, head]
         k2, k3 = block[t + 2, head], block[t + 3, head]
+        _ask_for(following, head, t, dim)
         for i in range(shared):
             query, row = queries[i], scores[i]
             x0 = x1 = x2 = x3 = _f(0)
@@ -153,11 +166,12 @@ def _weigh(scores, count, tops, masses, mixes):
 
 
 @inline
-def _mix_in(weights, block, head, count, mixes, shared, dim):
+def _mix_in(weights, block, following, head, count, mixes, shared, dim):
     tiled = count - count % _TILE
     for t in range(0, tiled, _TILE):
         v0, v1 = block[t, head], block[t + 1, head]
         v2, v3 = block[t + 2, head], block[t + 3, head]
+        _ask_for(following, head, t, dim)
         for i in range(shared):
             row, mix = weights[i], mixes[i]
             p0, p1, p2, p3 = row[t], row[t + 1], row[t + 2], row[t + 3]
@@ -190,13 +204,15 @@ def _attend_heads(queries, memory, blocks, length, first, mixed, shared, dim):
     weights = np.empty((count, shared, tokens), np.float32)
     mixes = np.empty((count, shared, dim), np.float32)
     _clear(tops, masses, mixes)
-    for number in range((length + tokens - 1) // tokens):
+    last = (length - 1) // tokens
+    for number in range(last + 1):
         block, there = memory[blocks[number]], min(tokens, length - number * tokens)
+        following = memory[blocks[min(number + 1, last)]]
         for h in range(count):
-            _score(queries[h], block, first + h, there, weights[h], shared, dim)
+            _score(queries[h], block, following, first + h, there, weights[h], shared, dim)
             _weigh(weights[h], there, tops[h], masses[h], mixes[h])
         for h in range(count):
-            _mix_in(weights[h], block, kv_heads + first + h, there, mixes[h], shared, dim)
+            _mix_in(weights[h], block, following, kv_heads + first + h, there, mixes[h], shared, dim)
     for h in range(count):
         for i in range(shared):
             out, mix, mass = mixed[h, i], mixes[h, i], masses[h, i]
