@@ -92,7 +92,7 @@ class Sink(Protocol[Output_contra]):
         """Called exactly once, whatever happens; nothing is sent after it."""
 
     def is_cancelled(self) -> bool:
-        """True once the client has gone; looked at before each step, or many times a second."""
+        """True once the client has gone; looked at several times a second."""
 
 
 class StageEngine(Protocol[Input_contra, Output_co]):

@@ -29,14 +29,13 @@ from tercet_engine.decoder.sampling import Picked, Picker, pick
 from tercet_engine.decoder.scheduler import Limits, Scheduler, Share, Ticket
 from tercet_engine.decoder.uploads import Download, upload
 from tercet_engine.device import DeviceLost, ending_if_lost
+from tercet_engine.lookout import WATCH_S, Lookout
 from tercet_engine.stage import Sink, StageError
 from tercet_engine.threads import use_threads
 
 _log = logging.getLogger(__name__)
 
 _IDLE_S: Final = 1.0
-_WATCH_S: Final = 0.02
-"""How often clients that may have gone are looked at, whether turns are stepped or wait."""
 _SHUTDOWN_S: Final = 10.0
 
 Input = TypeVar("Input")
@@ -89,7 +88,7 @@ class StepLoop(Generic[Input, Output]):
         self._unlearned: set[str] = set()
         """Those in seats whose prompt may still be on its way."""
         self._load = Load()
-        self._watch_at_s = 0.0
+        self._lookout = Lookout()
         self._inbox: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
         self._stopping = False
@@ -155,15 +154,12 @@ class StepLoop(Generic[Input, Output]):
             action()
 
     def _drop_gone(self) -> None:
-        """Not at each step: for many turns that costs as much as to plan it."""
-        now_s = time.monotonic()
-        if now_s < self._watch_at_s:
-            return
-        self._watch_at_s = now_s + _WATCH_S
-        for turn in list(self._turns.values()):
-            with turn.guard:
-                if turn.sink.is_cancelled():
-                    self._end(turn.session, _GONE)
+        for session in self._lookout.choose(self._turns):
+            turn = self._turns.get(session)
+            if turn is not None:
+                with turn.guard:
+                    if turn.sink.is_cancelled():
+                        self._end(session, _GONE)
 
     def _admit(self) -> None:
         for session, grant in self._scheduler.admit():
@@ -206,7 +202,7 @@ class StepLoop(Generic[Input, Output]):
     def _rest(self) -> None:
         with self._wake:
             if not self._inbox and not self._stopping:
-                self._wake.wait(_WATCH_S if self._turns else _IDLE_S)
+                self._wake.wait(WATCH_S if self._turns else _IDLE_S)
 
     # --- one step ----------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ once whatever fails, a failure travels as the error text that the gateway reads 
 """
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -19,9 +18,6 @@ from tercet_host.tensors import TritonTensor
 from tercet_host.turn_gauge import TurnGauge
 
 Output = TypeVar("Output")
-
-CANCEL_POLL_S = 0.02
-"""Asking Triton costs up to 0.5 ms, so a turn asks this often and not at each step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +47,6 @@ class ResponseSink(Generic[Output]):
         self._closing = threading.Lock()
         self._closed = False
         self._unsent = False
-        self._cancelled = False
-        self._asked_at = 0.0
 
     def address(self, envelope: Envelope) -> None:
         """Called before the first `send`."""
@@ -74,11 +68,7 @@ class ResponseSink(Generic[Output]):
                 self._outbox.put(self._gauge.leave)
 
     def is_cancelled(self) -> bool:
-        now = time.monotonic()
-        if not self._cancelled and now - self._asked_at >= CANCEL_POLL_S:
-            self._asked_at = now
-            self._cancelled = bool(self._sender.is_cancelled())
-        return self._cancelled or self._unsent
+        return self._unsent or bool(self._sender.is_cancelled())
 
     def _close_once(self) -> bool:
         with self._closing:
@@ -90,7 +80,7 @@ class ResponseSink(Generic[Output]):
             tensors = self._render(output, envelope)
             self._sender.send(pb_utils.InferenceResponse(output_tensors=tensors))
         except Exception:
-            self._unsent = True  # the stage ends the turn at its next step
+            self._unsent = True  # the stage ends the turn when it next looks at it
             raise
 
     def _finish(self, failure: StageFailure | None) -> None:

@@ -27,6 +27,7 @@ from tercet_engine.code2wav.rehearsal import rehearse
 from tercet_engine.code2wav.steps import Job, Made, run_step
 from tercet_engine.code2wav.turn import SpeechTurn
 from tercet_engine.device import ending_if_lost
+from tercet_engine.lookout import WATCH_S, Lookout
 from tercet_engine.spread import load_each
 from tercet_engine.stage import Code2WavInput, Code2WavOutput, Sink, StageEngine, StageError
 from tercet_engine.threads import SharedThreads, use_threads
@@ -35,8 +36,6 @@ CPU_LIMITS: Final = BatchLimits(in_time=2, late=8)
 """Two cores make 1.0 s of sound a second in steps of two single blocks, 1.6 s in steps of eight."""
 GPU_LIMITS: Final = BatchLimits(in_time=16, late=32)
 """Not measured."""
-WATCH_S: Final = 0.02
-"""How often open turns are looked at without news: clients go, and buffers drain."""
 IDLE_S: Final = 1.0
 SHUTDOWN_S: Final = 10.0
 
@@ -78,6 +77,7 @@ class Code2Wav:
         self._instance = self._threads.join()
         self._active: dict[str, SpeechTurn] = {}
         self._waiting: dict[str, SpeechTurn] = {}  # in order of arrival
+        self._lookout = Lookout()
         self._load = Load()
         self._inbox: deque[Callable[[], None]] = deque()
         self._wake = threading.Condition()
@@ -139,10 +139,12 @@ class Code2Wav:
             action()
 
     def _drop_gone(self) -> None:
-        for turn in self._turns():
-            with _contained(partial(self._end, turn)):
-                if turn.sink.is_cancelled():
-                    self._cancel(turn.session)
+        for session in self._lookout.choose([turn.session for turn in self._turns()]):
+            turn = self._find(session)
+            if turn is not None:
+                with _contained(partial(self._end, turn)):
+                    if turn.sink.is_cancelled():
+                        self._cancel(session)
 
     def _admit(self) -> None:
         """Fill free places, first come first served, then refuse those who waited too long."""
@@ -260,12 +262,12 @@ class Code2Wav:
         )
 
     def _feed(self, session: str, more: Code2WavInput) -> None:
-        turn = self._active.get(session) or self._waiting.get(session)
+        turn = self._find(session)
         if turn is not None:
             turn.receive(more.codes, more.last, self._clock())
 
     def _cancel(self, session: str) -> None:
-        turn = self._active.get(session) or self._waiting.get(session)
+        turn = self._find(session)
         if turn is not None:
             self._end(turn, _failure("cancelled", "the turn was cancelled"))
 
@@ -283,6 +285,9 @@ class Code2Wav:
         for turn in self._turns():
             self._cancel(turn.session)
         self._measure([])
+
+    def _find(self, session: str) -> SpeechTurn | None:
+        return self._active.get(session) or self._waiting.get(session)
 
     def _turns(self) -> list[SpeechTurn]:
         return [*self._active.values(), *self._waiting.values()]
