@@ -22,7 +22,7 @@ from tercet_wire.messages import Load, StageFailure
 from tercet_wire.settings import StageSettings
 
 from tercet_engine.decoder.blocks import BlockPool
-from tercet_engine.decoder.kv import KVCache, Span
+from tercet_engine.decoder.kv import KVCache, Span, order_spans
 from tercet_engine.decoder.pacing import Pace
 from tercet_engine.decoder.reply import DecoderStage, Outlet, Portion, Reply
 from tercet_engine.decoder.sampling import Picked, Picker, pick
@@ -212,7 +212,7 @@ class StepLoop(Generic[Input, Output]):
             Span(seat=seat.number, start=seat.turn.reply.fed, rows=share.rows)
             for seat, share in zip(seats, shares, strict=True)
         ]
-        order = self._cache.order(spans)
+        order = order_spans(spans)
         seats, spans = [seats[i] for i in order], [spans[i] for i in order]
         with _Contained(partial(self._retry, shares)):
             with ending_if_lost():

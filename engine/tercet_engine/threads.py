@@ -1,6 +1,6 @@
 """How many cores torch's operations on one thread use.
 
-Called first thing on every thread that computes.
+Called first thing on every thread that computes, or before each step where the count changes.
 """
 
 import torch
@@ -19,8 +19,9 @@ def use_threads(count: int) -> None:
 class SharedThreads:
     """The threads of instances on one CPU: the first has all of them while the others have nothing to do.
 
-    Only the first. OpenMP keeps a team of workers for each thread that ever computed on several cores, and
-    once these are more than the cores, all let go of the processor between two products.
+    Only the first, and only where each has one. OpenMP keeps a team of workers for each thread that ever
+    computed on several cores, and once these are more than the cores, all let go of the processor between two
+    products.
     """
 
     def __init__(self, each: int) -> None:
@@ -37,5 +38,5 @@ class SharedThreads:
 
     def count(self, instance: int) -> int:
         """How many the instance may use now."""
-        has_all = instance == 0 and not any(self._busy[1:])
-        return self.each * len(self._busy) if has_all else self.each
+        has_all = instance == 0 and self.each == 1 and not any(self._busy[1:])
+        return len(self._busy) if has_all else self.each

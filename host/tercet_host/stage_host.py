@@ -44,7 +44,7 @@ class StageHost(Generic[Input, Output]):
 
     `passing` is the output that carries text through a stage which has nothing to say to it; only the
     stages after the thinker have one, and only those have nothing to do in a turn without speech.
-    `watchdog` is told that the stage is loaded.
+    `watchdog` is told that the stage is loaded; who has one has the process to itself.
     """
 
     def __init__(

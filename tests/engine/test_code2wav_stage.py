@@ -3,16 +3,20 @@
 import gc
 import queue
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from tercet_engine.checkpoint import open_checkpoint
+from tercet_engine.code2wav import stage
+from tercet_engine.code2wav.admission import StepCost
 from tercet_engine.code2wav.dit import BlockDit, Decoded, Segment
 from tercet_engine.code2wav.model import SpeechModel, load_model
 from tercet_engine.code2wav.rehearsal import rehearse
@@ -385,27 +389,33 @@ def test_of_those_who_come_first_and_at_once_only_as_many_are_played_as_can_be(
     """What steps cost is known before the first."""
     now = [0.0]
     dit.begins = lambda: now.__setitem__(0, now[0] + 0.2)
-    cost = rehearse(model, FAST, clock=lambda: now[0])
+    cost = rehearse(model, FAST, 2, clock=lambda: now[0])
     assert [cost.estimate(blocks) for blocks in (1, 2)] == pytest.approx([0.2, 0.2])
     engine = Code2Wav(model, settings_for(folder, max_load=0.9), cost=cost, clock=lambda: now[0])
     turns = [speak(engine, first(draw_codes(8), last=False), str(number)) for number in range(3)]
     turns[0].next()
     turns[1].next()
+    deadline = time.monotonic() + WAIT_S
+    while (engine.load().turns, engine.load().waiting) != (2, 1) and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert (engine.load().turns, engine.load().waiting) == (2, 1)
+    assert turns[2].outputs.empty()
     engine.shutdown()
 
 
-def test_a_turn_alone_is_computed_on_the_threads_of_all_instances(
+def test_the_first_instance_computes_on_the_threads_of_all_while_it_alone_has_turns(
     model: SpeechModel, dit: FussyDit, folder: Path
 ) -> None:
-    """Until the other instance has a turn as well."""
+    """And learns nothing from that about what its steps cost."""
     settings, threads = settings_for(folder, threads=1), SharedThreads(1)
     used: queue.Queue[int] = queue.Queue()
     dit.begins = lambda: used.put(torch.get_num_threads())
-    instances = [Code2Wav(model, settings, threads=threads) for _ in range(2)]
+    costs = [StepCost(), StepCost()]
+    instances = [Code2Wav(model, settings, threads=threads, cost=cost) for cost in costs]
     for instance, count in ((0, 2), (1, 1), (0, 1)):
         speak(instances[instance], first(draw_codes(8), last=False), f"{instance} on {count}").next()
         assert used.get(timeout=WAIT_S) == count
+        assert (costs[instance].count > 0) == (count == 1)
     for each in instances:
         each.shutdown()
 
@@ -463,9 +473,21 @@ def test_shutdown_ends_every_turn(model: SpeechModel, folder: Path) -> None:
         assert failure.type == "cancelled"
 
 
-def test_a_checkpoint_is_served_on_several_devices(folder: Path, device: str) -> None:
-    """Each device has its own loop; the turns are spread over them."""
+def test_a_checkpoint_is_served_on_several_devices(
+    folder: Path, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each device has its own loop, which knows what steps cost; the turns are spread over them."""
+    built: list[dict[str, Any]] = []
+
+    class Watched(Code2Wav):
+        def __init__(self, *told: Any, **named: Any) -> None:
+            built.append(named)
+            super().__init__(*told, **named)
+
+    monkeypatch.setattr(stage, "Code2Wav", Watched)
     engine = load_code2wav(settings_for(folder, devices=(device, device)))
+    assert all(named["cost"].count > 0 for named in built)
+    assert (built[0]["threads"] is built[1]["threads"]) == (device == "cpu")
     listeners = [Listener(), Listener(), Listener()]
     for number, listener in enumerate(listeners):
         engine.open(f"turn {number}", first(draw_codes(30)), listener)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from tercet_engine.decoder.blocks import BlockPool
-from tercet_engine.decoder.kv import KVCache, Layout, Span
+from tercet_engine.decoder.kv import KVCache, Layout, Span, order_spans
 from tercet_engine.decoder.linear import build_linear
 from tercet_engine.decoder.model import Decoder
 from tercet_engine.decoder.paged import Pages
@@ -94,7 +94,7 @@ class Pair:
                 for turn, ends in enumerate(cuts)
                 if step + 1 < len(ends)
             }
-            turns = [list(spans)[i] for i in cache.order(list(spans.values()))]
+            turns = [list(spans)[i] for i in order_spans(list(spans.values()))]
             for turn, part in zip(turns, self._step(cache, turns, spans), strict=True):
                 results[turn].append(part)
         return [torch.cat(parts) for parts in results]

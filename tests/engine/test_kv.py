@@ -6,7 +6,7 @@ from math import inf
 import pytest
 import torch
 from tercet_engine.decoder.blocks import BlockPool
-from tercet_engine.decoder.kv import KVCache, Span
+from tercet_engine.decoder.kv import KVCache, Span, order_spans
 from tercet_engine.decoder.shape import DecoderShape
 
 SHAPE = DecoderShape(layers=1, hidden=8, heads=2, kv_heads=1, head_dim=4, epsilon=1e-6, context=64)
@@ -39,16 +39,8 @@ def test_a_steps_rows_are_ordered_for_little_padding(
     spans: Sequence[tuple[int, int]], expected: list[int]
 ) -> None:
     """Each span is (start, count)."""
-    ordered = cache().order([Span(seat=i, start=start, rows=count) for i, (start, count) in enumerate(spans)])
-    assert list(ordered) == expected
-
-
-def test_single_rows_that_form_no_groups_stay_as_they_are() -> None:
-    """Only prompts stand behind them."""
-    kv = cache(paged=True)
-    singles = [Span(seat=0, start=9, rows=1), Span(seat=1, start=2, rows=1)]
-    assert list(kv.order(singles)) == [0, 1]
-    assert list(kv.order([Span(seat=2, start=0, rows=4), *singles]))[-1] == 0
+    ordered = order_spans([Span(seat=i, start=start, rows=count) for i, (start, count) in enumerate(spans)])
+    assert ordered == expected
 
 
 def test_decoding_turns_see_their_own_length_only() -> None:

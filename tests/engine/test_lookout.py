@@ -22,10 +22,19 @@ def test_nobody_is_asked_again_at_once(clock: list[float]) -> None:
     assert lookout.choose(["a", "b"]) == ["a", "b"]
 
 
+def test_after_a_long_step_all_are_asked(clock: list[float]) -> None:
+    """However many: the time that it takes is a small part of the step's."""
+    lookout, names = Lookout(), [str(number) for number in range(40)]
+    lookout.choose(names[:1])
+    clock[0] += 0.3
+    assert lookout.choose(names) == names
+
+
 def test_of_many_each_is_asked_in_turn(clock: list[float]) -> None:
     lookout, names = Lookout(), [str(number) for number in range(10)]
+    lookout.choose(names[:1])
     asked = []
     for _ in range(6):
-        asked += lookout.choose(names)
         clock[0] += 0.03
+        asked += lookout.choose(names)
     assert asked == names + names

@@ -28,6 +28,8 @@ class SpeechModel:
 
 
 def load_model(checkpoint: Checkpoint, settings: StageSettings, device: torch.device) -> SpeechModel:
+    if not checkpoint.speakers:
+        raise CheckpointError(checkpoint.folder, ["it has no voices (spk_dict.pt), and speaks no sound"])
     config = checkpoint.config.token2wav_config
     with no_init_weights():  # the checkpoint has them all, and drawing them takes seconds
         net = Qwen2_5OmniToken2WavDiTModel(config.dit_config)

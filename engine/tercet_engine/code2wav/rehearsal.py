@@ -19,21 +19,25 @@ from tercet_engine.code2wav.vocoder import Stretch
 from tercet_engine.code2wav.windows import BLOCK_CODES, BLOCK_FRAMES
 
 _TRIALS: Final = 2
-"""The least of some: other stages load meanwhile, and the first pays for what is done only once."""
+"""The least of some: other stages load meanwhile."""
 
 
 def rehearse(
-    model: SpeechModel, settings: WindowSettings, clock: Callable[[], float] = time.perf_counter
+    model: SpeechModel,
+    settings: WindowSettings,
+    most_blocks: int,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> StepCost:
-    """Steps of one block and of two, from the middle of a turn. Counts no more than two steps of the stage's.
+    """Of steps of one block and of most, from the middle of a turn; counts no more than two of the stage's.
 
     On the calling thread, whose count of cores should be the stage's.
     """
     cost = StepCost()
     past = _make(model, settings, [_build_segment(model, None)])
-    for turns in (1, 2):
-        make = partial(_make, model, settings, [_build_segment(model, past)] * turns)
-        cost.observe(turns, min(_time(make, clock) for _ in range(_TRIALS)))
+    for blocks in (1, most_blocks):
+        make = partial(_make, model, settings, [_build_segment(model, past)] * blocks)
+        make()  # what is done only once
+        cost.observe(blocks, min(_time(make, clock) for _ in range(_TRIALS)))
     return cost
 
 

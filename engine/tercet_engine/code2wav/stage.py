@@ -50,9 +50,14 @@ def load_code2wav(settings: StageSettings) -> StageEngine[Code2WavInput, Code2Wa
         device = torch.device(name)
         model = load_model(checkpoint, settings, device)
         threads = of_cpu if device.type == "cpu" else SharedThreads(settings.threads)
-        return Code2Wav(model, settings, threads=threads, cost=rehearse(model, settings.window))
+        cost = rehearse(model, settings.window, _find_limits(device).in_time)
+        return Code2Wav(model, settings, threads=threads, cost=cost)
 
     return load_each(settings, load)
+
+
+def _find_limits(device: torch.device) -> BatchLimits:
+    return CPU_LIMITS if device.type == "cpu" else GPU_LIMITS
 
 
 class Code2Wav:
@@ -71,7 +76,7 @@ class Code2Wav:
         self._model = model
         self._settings = settings
         self._clock = clock
-        self._limits = CPU_LIMITS if model.dit.device.type == "cpu" else GPU_LIMITS
+        self._limits = _find_limits(model.dit.device)
         self._cost = cost or StepCost()
         self._threads = threads or SharedThreads(settings.threads)
         self._instance = self._threads.join()
@@ -191,9 +196,8 @@ class Code2Wav:
             began_at = self._clock()
             with ending_if_lost():
                 made = run_step(self._model, jobs)
-            if (
-                threads == self._threads.each
-            ):  # with those of others it says nothing about a stage with more to do
+            # With the threads of others it tells nothing about a stage that has more to do.
+            if threads == self._threads.each:
                 self._cost.observe(sum(job.window.blocks for job in jobs), self._clock() - began_at)
             self._finish(jobs, made)
 

@@ -60,6 +60,13 @@ class Layout:
     pages: Pages | None = None
 
 
+def order_spans(spans: Sequence[Span]) -> list[int]:
+    """The order of a step's rows: single rows first, like lengths side by side, so that little is padded, and
+    threads that take them in turn have alike.
+    """
+    return sorted(range(len(spans)), key=lambda i: (spans[i].rows > 1, spans[i].end))
+
+
 class KVCache:
     """Keys and values of all layers, (layers, blocks, tokens, keys then values, head dim)."""
 
@@ -122,16 +129,8 @@ class KVCache:
         """Forget what a failed turn wrote: a NaN would reach the next holder through masked keys."""
         self.memory[:, list(blocks)] = 0
 
-    def order(self, spans: Sequence[Span]) -> Sequence[int]:
-        """Of a step's rows: single ones first; where they form groups, like lengths side by side, so that
-        little is padded.
-        """
-        if self.tables is not None and all(span.rows == 1 for span in spans):
-            return range(len(spans))
-        return sorted(range(len(spans)), key=lambda i: (spans[i].rows > 1, spans[i].end))
-
     def plan_layout(self, spans: Sequence[Span]) -> Layout:
-        """Layout of a step whose rows stand in the order of `spans`, which is that of `order`."""
+        """Layout of a step whose rows stand in the order of `spans`, (see `order_spans`)."""
         singles = next((i for i, span in enumerate(spans) if span.rows > 1), len(spans))
         if self.tables is not None and singles:
             return self._plan_paged(self.tables, spans[:singles], spans[singles:])
@@ -142,8 +141,8 @@ class KVCache:
     def _slots(self, spans: Sequence[Span]) -> torch.Tensor:
         seats = np.repeat([span.seat for span in spans], [span.rows for span in spans])
         at = np.concatenate([np.arange(span.start, span.end) for span in spans])
-        slots = self._blocks_of[seats, at // self.block_tokens] * np.int64(self.block_tokens)
-        return torch.from_numpy(slots + at % self.block_tokens).to(self._device)
+        blocks = self._blocks_of[seats, at // self.block_tokens].astype(np.int64)
+        return torch.from_numpy(blocks * self.block_tokens + at % self.block_tokens).to(self._device)
 
     def _plan_paged(self, tables: torch.Tensor, singles: Sequence[Span], prompts: Sequence[Span]) -> Layout:
         numbers = [[span.seat for span in singles], [span.end for span in singles]]

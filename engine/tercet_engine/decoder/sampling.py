@@ -147,7 +147,7 @@ def pick(logits: torch.Tensor, pickers: Sequence[Picker]) -> list[Picked | None]
 
     Overwrites `logits`; the tokens are noted in their pickers.
     """
-    raw = {
+    logprobs = {
         row: logits[row].log_softmax(-1)
         for row, picker in enumerate(pickers)
         if picker.choice.top_logprobs is not None
@@ -164,12 +164,12 @@ def pick(logits: torch.Tensor, pickers: Sequence[Picker]) -> list[Picked | None]
     # One transfer, so that a GPU is waited for once; ids are exact in double precision.
     peaks, best = torch.stack([peaks.double(), best.double()]).tolist()
     picked: list[Picked | None] = []
-    for row, (peak, token) in enumerate(zip(peaks, map(int, best), strict=True)):
+    for row, (picker, peak, token) in enumerate(zip(pickers, peaks, map(int, best), strict=True)):
         if not math.isfinite(peak):
             picked.append(None)
             continue
-        pickers[row].note(token)
-        picked.append(_with_logprobs(token, raw.get(row), pickers[row].choice.top_logprobs))
+        picker.note(token)
+        picked.append(_describe(token, logprobs[row], picker.choice) if row in logprobs else Picked(token))
     return picked
 
 
@@ -187,10 +187,8 @@ def _find_peaks(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return peaks, span * _SPAN + within
 
 
-def _with_logprobs(token: int, logprobs: torch.Tensor | None, top: int | None) -> Picked:
-    if logprobs is None:
-        return Picked(token=token)
-    values, ids = logprobs.topk(min(top or 0, len(logprobs)))
+def _describe(token: int, logprobs: torch.Tensor, choice: Choice) -> Picked:
+    values, ids = logprobs.topk(min(choice.top_logprobs or 0, len(logprobs)))
     return Picked(
         token=token,
         logprob=float(logprobs[token]),

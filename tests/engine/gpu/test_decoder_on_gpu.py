@@ -84,7 +84,7 @@ class World:
         steps += [[(turn, 1) for turn in range(count)] for count in (5, 4, 3, 2, 1, 5)]
         steps += [[(0, 1), (1, 1), (TURNS - 1, 9)], [(turn, 1) for turn in range(TURNS)]]
         for shares in steps:
-            step = sorted(shares, key=lambda share: (share[1] > 1, fed[share[0]]))  # as `KVCache.order` would
+            step = sorted(shares, key=lambda share: (share[1] > 1, fed[share[0]]))  # as `order_spans` would
             rows = torch.randn(sum(count for _, count in step), HIDDEN, generator=generator).to(self.device)
             places = torch.randint(0, 60, (3, len(rows)), generator=generator, dtype=torch.int32)
             spans = [Span(seat=self.seats[turn], start=fed[turn], rows=count) for turn, count in step]
