@@ -18,8 +18,8 @@ from demo.training import Recipe, in_16_bits, train
 
 _EVENNESS: Final = 1e-4
 _NAMING: Final = 0.1
-"""Not for a thinker that is trained already: its naming head is gone, and a new one would lead the encoders
-astray (videos: 94.5 -> 91.0 % right, while all else rose).
+"""Not for a thinker that is trained already: its naming head is gone, and a new one leads the encoders astray
+(videos fell from 94.5 to 91.0 % right while all else rose).
 """
 _LESSONS: Final[dict[str, tuple[Kind, str | None, float]]] = {
     "text": ("text", None, 6.0),
