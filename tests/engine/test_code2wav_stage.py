@@ -8,7 +8,6 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +22,6 @@ from tercet_engine.code2wav.rehearsal import rehearse
 from tercet_engine.code2wav.stage import Code2Wav, load_code2wav
 from tercet_engine.demo import build_demo
 from tercet_engine.stage import Code2WavInput, Code2WavOutput
-from tercet_engine.threads import SharedThreads
 from tercet_wire.messages import Speech, StageFailure, Turn
 from tercet_wire.names import SAMPLES_PER_CODE, Stage
 from tercet_wire.settings import Solver, StageSettings, WindowSettings
@@ -391,7 +389,7 @@ def test_of_those_who_come_first_and_at_once_only_as_many_are_played_as_can_be(
     dit.begins = lambda: now.__setitem__(0, now[0] + 0.2)
     cost = rehearse(model, FAST, 2, clock=lambda: now[0])
     assert [cost.estimate(blocks) for blocks in (1, 2)] == pytest.approx([0.2, 0.2])
-    engine = Code2Wav(model, settings_for(folder, max_load=0.9), cost=cost, clock=lambda: now[0])
+    engine = Code2Wav(model, settings_for(folder, max_load=0.9), cost, lambda: now[0])
     turns = [speak(engine, first(draw_codes(8), last=False), str(number)) for number in range(3)]
     turns[0].next()
     turns[1].next()
@@ -401,23 +399,6 @@ def test_of_those_who_come_first_and_at_once_only_as_many_are_played_as_can_be(
     assert (engine.load().turns, engine.load().waiting) == (2, 1)
     assert turns[2].outputs.empty()
     engine.shutdown()
-
-
-def test_the_first_instance_computes_on_the_threads_of_all_while_it_alone_has_turns(
-    model: SpeechModel, dit: FussyDit, folder: Path
-) -> None:
-    """And learns nothing from that about what its steps cost."""
-    settings, threads = settings_for(folder, threads=1), SharedThreads(1)
-    used: queue.Queue[int] = queue.Queue()
-    dit.begins = lambda: used.put(torch.get_num_threads())
-    costs = [StepCost(), StepCost()]
-    instances = [Code2Wav(model, settings, threads=threads, cost=cost) for cost in costs]
-    for instance, count in ((0, 2), (1, 1), (0, 1)):
-        speak(instances[instance], first(draw_codes(8), last=False), f"{instance} on {count}").next()
-        assert used.get(timeout=WAIT_S) == count
-        assert (costs[instance].count > 0) == (count == 1)
-    for each in instances:
-        each.shutdown()
 
 
 def test_a_turn_that_waited_for_its_place_is_not_late(
@@ -477,17 +458,16 @@ def test_a_checkpoint_is_served_on_several_devices(
     folder: Path, device: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each device has its own loop, which knows what steps cost; the turns are spread over them."""
-    built: list[dict[str, Any]] = []
+    known: list[StepCost] = []
 
     class Watched(Code2Wav):
-        def __init__(self, *told: Any, **named: Any) -> None:
-            built.append(named)
-            super().__init__(*told, **named)
+        def __init__(self, model: SpeechModel, settings: StageSettings, cost: StepCost) -> None:
+            known.append(cost)
+            super().__init__(model, settings, cost)
 
     monkeypatch.setattr(stage, "Code2Wav", Watched)
     engine = load_code2wav(settings_for(folder, devices=(device, device)))
-    assert all(named["cost"].count > 0 for named in built)
-    assert (built[0]["threads"] is built[1]["threads"]) == (device == "cpu")
+    assert [cost.estimate(1) > 0 for cost in known] == [True, True]
     listeners = [Listener(), Listener(), Listener()]
     for number, listener in enumerate(listeners):
         engine.open(f"turn {number}", first(draw_codes(30)), listener)

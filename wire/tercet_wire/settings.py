@@ -50,7 +50,7 @@ class StageSettings(BaseModel):
     """`int8`: the decoder's products in 8 bits, on a CPU."""
     devices: tuple[str, ...] = ("cpu",)
     threads: int = Field(default=1, ge=1)
-    """CPU threads of an instance: its share of the cores. Instances of code2wav may lend them."""
+    """CPU threads of an instance: its share of the cores, never all of them."""
     max_turns: int = Field(default=32, ge=1)
     """Turns that are stepped at once; more wait."""
     queue_turns: int = Field(default=128, ge=0)

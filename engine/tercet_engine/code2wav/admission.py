@@ -1,10 +1,10 @@
 """How many turns can be played at once without making a listener wait: pure, learned from the steps made.
 
-The code2wav stage tells the time of steps (of some when it is loaded, see `rehearsal`; of none that had the
-threads of other instances) and asks before it gives a place. A turn that is played needs a second of sound a
-second, whatever its length, and the earliest deadline first serves all as long as together they need less
-than the time there is. So the measure is the work of one second for all who would have a
-place. A turn gives its place back when all is decoded, before its listener ends: no time is left unused.
+The code2wav stage tells each step's time, and that of some before the first turn (`rehearsal`), and asks
+before it gives a place. A turn that is played needs a second of sound a second, whatever its length, and the
+earliest deadline first serves all as long as together they need less than the time there is. So the measure
+is the work of one second for all who would have a place. A turn gives its place back when all is decoded,
+before its listener ends: no time is left unused.
 """
 
 from dataclasses import dataclass

@@ -30,7 +30,7 @@ from tercet_engine.device import ending_if_lost
 from tercet_engine.lookout import WATCH_S, Lookout
 from tercet_engine.spread import load_each
 from tercet_engine.stage import Code2WavInput, Code2WavOutput, Sink, StageEngine, StageError
-from tercet_engine.threads import SharedThreads, use_threads
+from tercet_engine.threads import use_threads
 
 CPU_LIMITS: Final = BatchLimits(in_time=2, late=8)
 """Two cores make 1.0 s of sound a second in steps of two single blocks, 1.6 s in steps of eight."""
@@ -44,14 +44,12 @@ _log = logging.getLogger(__name__)
 
 def load_code2wav(settings: StageSettings) -> StageEngine[Code2WavInput, Code2WavOutput]:
     checkpoint = open_checkpoint(settings.checkpoint)
-    of_cpu = SharedThreads(settings.threads)
 
     def load(name: str) -> Code2Wav:
         device = torch.device(name)
         model = load_model(checkpoint, settings, device)
-        threads = of_cpu if device.type == "cpu" else SharedThreads(settings.threads)
         cost = rehearse(model, settings.window, _find_limits(device).in_time)
-        return Code2Wav(model, settings, threads=threads, cost=cost)
+        return Code2Wav(model, settings, cost)
 
     return load_each(settings, load)
 
@@ -67,19 +65,15 @@ class Code2Wav:
         self,
         model: SpeechModel,
         settings: StageSettings,
-        *,
-        threads: SharedThreads | None = None,
         cost: StepCost | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`threads`: shared with the other instances; `cost`: what is known of steps already."""
+        """`cost`: what is known of steps already."""
         self._model = model
         self._settings = settings
         self._clock = clock
         self._limits = _find_limits(model.dit.device)
         self._cost = cost or StepCost()
-        self._threads = threads or SharedThreads(settings.threads)
-        self._instance = self._threads.join()
         self._active: dict[str, SpeechTurn] = {}
         self._waiting: dict[str, SpeechTurn] = {}  # in order of arrival
         self._lookout = Lookout()
@@ -122,12 +116,12 @@ class Code2Wav:
     # --- the loop ------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        use_threads(self._settings.threads)
         try:
             while not self._stopping:
                 self._read_inbox()
                 self._drop_gone()
                 self._admit()
-                self._threads.tell(self._instance, busy=bool(self._turns()))
                 jobs = self._choose()
                 if jobs:
                     self._step(jobs)
@@ -191,14 +185,10 @@ class Code2Wav:
 
     def _step(self, jobs: Sequence[Job]) -> None:
         with _contained(partial(self._retry, jobs)):
-            threads = self._threads.count(self._instance)
-            use_threads(threads)
             began_at = self._clock()
             with ending_if_lost():
                 made = run_step(self._model, jobs)
-            # With the threads of others it tells nothing about a stage that has more to do.
-            if threads == self._threads.each:
-                self._cost.observe(sum(job.window.blocks for job in jobs), self._clock() - began_at)
+            self._cost.observe(sum(job.window.blocks for job in jobs), self._clock() - began_at)
             self._finish(jobs, made)
 
     def _retry(self, jobs: Sequence[Job], failure: StageFailure) -> None:
