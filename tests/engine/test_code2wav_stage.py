@@ -381,6 +381,16 @@ def test_a_turn_that_would_make_others_wait_waits_itself_and_is_refused_in_the_e
     engine.shutdown()
 
 
+def test_of_many_listeners_the_one_who_left_is_found(engine: Code2Wav) -> None:
+    """However few are asked at a time."""
+    listeners = [speak(engine, first([], last=False), f"{number}") for number in range(12)]
+    listeners[-1].has_gone.set()
+    failure = listeners[-1].end()
+    assert failure is not None
+    assert failure.type == "cancelled"
+    assert not any(listener.closings for listener in listeners[:-1])
+
+
 def test_of_those_who_come_first_and_at_once_only_as_many_are_played_as_can_be(
     model: SpeechModel, dit: FussyDit, folder: Path
 ) -> None:

@@ -337,6 +337,17 @@ def test_a_client_that_leaves_frees_its_place_at_once(build: Build, order: Order
     assert world.pool.free == BLOCKS
 
 
+def test_of_many_clients_the_one_that_left_is_found(build: Build) -> None:
+    """However few are asked at a time."""
+    world = build(max_turns=2)
+    listeners = [world.open(f"{number}", Order(held=True)) for number in range(12)]
+    listeners[-1].has_gone = True
+    assert listeners[-1].end_type() == "cancelled"
+    for number in range(11):
+        world.loop.feed(f"{number}", Order())
+    assert [listener.end() for listener in listeners[:-1]] == [None] * 11
+
+
 def test_a_turn_can_be_cancelled_by_name(build: Build) -> None:
     """While it waits for a place, too; an unknown name is nobody's."""
     world = build(max_turns=1)
