@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 import torch
 from tercet_engine.checkpoint import Checkpoint, open_checkpoint
+from tercet_engine.code2wav import stage as code2wav_stage
+from tercet_engine.code2wav.admission import StepCost
 from tercet_engine.code2wav.stage import load_code2wav
 from tercet_engine.decoder.shape import read_shape
 from tercet_engine.demo import ensure_demo
@@ -61,9 +63,10 @@ def read_placed() -> dict[int, int]:
 
 @pytest.mark.parametrize("stage", Stage)
 def test_a_stage_puts_on_its_device_what_is_counted(
-    stage: Stage, checkpoint: Checkpoint, demo: Values
+    stage: Stage, checkpoint: Checkpoint, demo: Values, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The engine's own load, onto a device without memory."""
+    """The engine's own load, onto a device without memory, which can make no steps to rehearse."""
+    monkeypatch.setattr(code2wav_stage, "rehearse", lambda *_: StepCost())
     settings = StageSettings(
         stage=stage,
         checkpoint=str(checkpoint.folder),
