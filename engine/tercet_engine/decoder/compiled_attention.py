@@ -16,7 +16,8 @@ import torch
 from numba import types
 
 from tercet_engine.decoder.compiled import exp
-from tercet_engine.decoder.compiled_team import compile_call, count_threads, get_thread, point, prefetch
+from tercet_engine.decoder.compiled_team import compile_call, count_threads, get_thread, point
+from tercet_engine.decoder.compiled_tile import LINE, prefetch
 from tercet_engine.decoder.jit import inline
 from tercet_engine.decoder.paged import Pages
 from tercet_engine.decoder.team import Call, Program
@@ -27,9 +28,6 @@ _FEW_TURNS: Final = 4
 """For each thread: so many even out, and each is read from end to end. Where there are fewer, or one has most
 of all keys, heads are dealt out.
 """
-
-_LINE: Final = 64
-"""Bytes that processors ask memory for at a time; their own guesses do not go from block to block."""
 
 _f = np.float32
 _float: Final = types.float32
@@ -114,10 +112,12 @@ def _turn_and_keep(row, cos, sin, place, first, count):
 
 @inline
 def _ask_for(block, head, t, dim):
-    """What is read of the next block when this one's tokens from t on have been."""
+    """What is read of the next block when this one's tokens from t on have been: a processor's own guesses do
+    not go from block to block.
+    """
     for token in range(t, t + _TILE):
         at = block[token, head].ctypes.data
-        for offset in range(0, 4 * dim, _LINE):
+        for offset in range(0, 4 * dim, LINE):
             prefetch(at + offset)
 
 

@@ -8,7 +8,6 @@ import numba
 import numpy as np
 from llvmlite import binding, ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tercet_engine.decoder.jit import compile_kept
@@ -45,20 +44,6 @@ def point(_context, address, kind):
 
     pointed = kind.dtype if isinstance(kind, types.NumberClass) else kind.instance_type
     return types.CPointer(pointed)(types.int64, kind), generate
-
-
-@intrinsic
-def prefetch(_context, address):
-    """Ask memory for the line at an address, which is read soon."""
-
-    def generate(_numba_context, builder, _signature, arguments):
-        word = ir.IntType(32)
-        line = builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
-        told = [line, word(0), word(3), word(1)]  # to be read, kept in all caches, data
-        kind = ir.FunctionType(ir.VoidType(), [each.type for each in told])
-        builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0"), told)
-
-    return types.void(types.int64), generate
 
 
 @intrinsic

@@ -38,7 +38,7 @@ MANY_ROWS: Final = 6 if LANES == 8 else 12
 _AHEAD: Final = 4096
 """Bytes by which weights are asked for before they are needed; processors' own guesses end with a page."""
 
-_LINE: Final = 64
+LINE: Final = 64
 """Bytes that processors ask memory for at a time."""
 
 _number, _word, _half = ir.FloatType(), ir.IntType(32), ir.HalfType()
@@ -49,6 +49,25 @@ _numbers, _words = ir.VectorType(_number, LANES), ir.VectorType(_word, LANES)
 def step_bytes(kind: int) -> int:
     """Of one step along the inner dimension in a tile."""
     return {Kind.FLOAT32: 4, Kind.FLOAT16: 2, Kind.BFLOAT16: 2, Kind.INT8: 4}[Kind(kind)] * WIDTH
+
+
+def emit_prefetch(builder: Any, address: Any) -> None:
+    """Ask memory for the line at an address, which is read soon."""
+    line = builder.inttoptr(address, _byte.as_pointer())
+    told = [line, *map(_word, (0, 3, 1))]  # to be read, kept in all caches, data
+    kind = ir.FunctionType(ir.VoidType(), [each.type for each in told])
+    builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0"), told)
+
+
+@intrinsic
+def prefetch(_context, _address):
+    """`emit_prefetch`, for what numba compiles."""
+
+    def generate(context, builder, _signature, arguments):
+        emit_prefetch(builder, arguments[0])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
 
 
 def count_tiles(rows: int) -> int:
@@ -125,12 +144,8 @@ class _Tiles:
     def _widen(self, base: Any) -> list[Any]:
         """Two vectors of weights, as they are multiplied."""
         builder = self._builder
-        for offset in range(0, step_bytes(self._kind), _LINE):
-            line, for_reading, keep, data = (
-                self._pointer(base, _AHEAD + offset, _byte),
-                *map(_word, (0, 3, 1)),
-            )
-            self._call("llvm.prefetch.p0", ir.VoidType(), line, for_reading, keep, data)
+        for offset in range(0, step_bytes(self._kind), LINE):
+            emit_prefetch(builder, self._at(base, _address(1), _AHEAD + offset))
         match self._kind:
             case Kind.BFLOAT16:  # the upper half of a number in single precision; two columns to a word
                 words = self._load(base, 0, _words, 4 * LANES)
