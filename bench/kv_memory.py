@@ -137,8 +137,8 @@ def simulate(demand: Demand, *, reserve: bool, turns: int = TURNS) -> Outcome:
         running |= {session: waiting.pop(session) for session, _ in scheduler.admit()}
         if not waiting:
             break
-        shares = scheduler.plan({session: turn.ready for session, turn in running.items()})
-        rows = {share.session: share.rows for share in shares}
+        plan = scheduler.plan({session: turn.ready for session, turn in running.items()})
+        rows = {share.session: share.rows for share in plan.shares}
         for session, turn in running.items():
             turn.fed += rows.get(session, 0)
             turn.sat_out = 0 if session in rows else turn.sat_out + 1

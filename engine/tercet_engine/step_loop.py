@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, repeat
 from types import TracebackType
 from typing import Any, Final, Generic, TypeVar
 
@@ -22,10 +22,10 @@ from tercet_wire.messages import Load, StageFailure
 from tercet_wire.settings import StageSettings
 
 from tercet_engine.decoder.blocks import BlockPool
-from tercet_engine.decoder.kv import KVCache, Span, order_spans
+from tercet_engine.decoder.kv import KVCache, Layout, Span, order_spans
 from tercet_engine.decoder.pacing import Pace
 from tercet_engine.decoder.reply import DecoderStage, Outlet, Portion, Reply
-from tercet_engine.decoder.sampling import Picked, Picker, pick
+from tercet_engine.decoder.sampling import Crowd, Picked, Picker, pick
 from tercet_engine.decoder.scheduler import Limits, Scheduler, Share, Ticket
 from tercet_engine.decoder.uploads import Download, upload
 from tercet_engine.device import DeviceLost, ending_if_lost
@@ -65,6 +65,25 @@ class _Seat(Generic[Input, Output]):
     picker: Picker
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Lineup(Generic[Input, Output]):
+    """The turns of a step in the order of their rows, which may take the next step too."""
+
+    shares: Sequence[Share]
+    seats: Sequence[_Seat[Input, Output]]
+    portions: Sequence[Portion[Reply[Input]]]
+    layout: Layout
+    complete: Sequence[int]
+    """Those from whose last row a token follows."""
+    lasts: torch.Tensor | None
+    """The last rows of these; None if that is every row."""
+    crowd: Crowd
+
+    def is_next(self, shares: Sequence[Share]) -> bool:
+        """Whether these shares, after its own, are those of the same turns that go on decoding."""
+        return self.lasts is None and self.layout.goes_on and shares == self.shares
+
+
 class StepLoop(Generic[Input, Output]):
     """A `StageEngine` over one decoder on one device."""
 
@@ -85,6 +104,7 @@ class StepLoop(Generic[Input, Output]):
         self._scheduler = Scheduler(_read_limits(settings), pool)
         self._turns: dict[str, _Turn[Input, Output]] = {}
         self._seats: dict[str, _Seat[Input, Output]] = {}
+        self._lineup: _Lineup[Input, Output] | None = None
         self._unlearned: set[str] = set()
         """Those in seats whose prompt may still be on its way."""
         self._load = Load()
@@ -175,12 +195,10 @@ class StepLoop(Generic[Input, Output]):
 
     def _plan(self) -> list[Share]:
         ready = self._ready()
-        singles = sum(rows == 1 for rows in ready.values())
+        singles = list(ready.values()).count(1)
         paced_rows = self._pace.rows(singles=singles, most=self._settings.chunk_tokens)
-        shares = self._scheduler.plan(ready, paced_rows)
-        self._cache.extend(
-            [(self._seats[share.session].number, share.blocks) for share in shares if share.blocks]
-        )
+        shares, grown = self._scheduler.plan(ready, paced_rows)
+        self._cache.extend([(self._seats[session].number, blocks) for session, blocks in grown.items()])
         return shares
 
     def _take_step(self, shares: Sequence[Share]) -> None:
@@ -207,6 +225,17 @@ class StepLoop(Generic[Input, Output]):
     # --- one step ----------------------------------------------------------------------------
 
     def _step(self, shares: Sequence[Share]) -> None:
+        with _Contained(partial(self._retry, shares)):
+            with ending_if_lost():
+                lineup = self._lineup = self._line_up(shares)
+                computed = self._compute(lineup)
+            self._deliver(lineup, *computed)
+
+    def _line_up(self, shares: Sequence[Share]) -> _Lineup[Input, Output]:
+        lineup = self._lineup
+        if lineup is not None and lineup.is_next(shares):
+            lineup.layout.advance()
+            return lineup
         seats = [self._seats[share.session] for share in shares]
         spans = [
             Span(seat=seat.number, start=seat.turn.reply.fed, rows=share.rows)
@@ -214,10 +243,22 @@ class StepLoop(Generic[Input, Output]):
         ]
         order = order_spans(spans)
         seats, spans = [seats[i] for i in order], [spans[i] for i in order]
-        with _Contained(partial(self._retry, shares)):
-            with ending_if_lost():
-                computed = self._compute(seats, spans)
-            self._deliver(seats, spans, *computed)
+        portions = [
+            Portion(reply=seat.turn.reply, rows=span.rows) for seat, span in zip(seats, spans, strict=True)
+        ]
+        complete = [i for i, portion in enumerate(portions) if portion.reply.completes_with(portion.rows)]
+        device = self._cache.memory.device
+        ends = list(accumulate(span.rows for span in spans))
+        lasts = [ends[i] - 1 for i in complete]
+        return _Lineup(
+            shares=shares,
+            seats=seats,
+            portions=portions,
+            layout=self._cache.plan_layout(spans),
+            complete=complete,
+            lasts=upload(lasts, torch.long, device) if len(lasts) < ends[-1] else None,
+            crowd=Crowd([seats[i].picker for i in complete], device),
+        )
 
     def _retry(self, shares: Sequence[Share], failure: StageFailure) -> None:
         """Each alone, so that only the culprit ends. Nothing but its own KV rows has been changed by then."""
@@ -227,47 +268,45 @@ class StepLoop(Generic[Input, Output]):
         for share in shares:
             self._step([share])
 
-    def _compute(
-        self, seats: Sequence[_Seat[Input, Output]], spans: Sequence[Span]
-    ) -> tuple[torch.Tensor | None, dict[int, Picked | None]]:
-        """States for the next stage, a row a row; and the tokens, by their turn's index in the step."""
-        portions = [
-            Portion(reply=seat.turn.reply, rows=span.rows) for seat, span in zip(seats, spans, strict=True)
-        ]
-        decoder = self._stage.decoder
+    def _compute(self, lineup: _Lineup[Input, Output]) -> tuple[torch.Tensor | None, Sequence[Picked | None]]:
+        """States for the next stage, a row a row; and a token for each turn whose rows are complete."""
+        decoder, portions = self._stage.decoder, lineup.portions
         rows, positions = self._stage.gather(portions)
-        hidden = decoder.forward(rows, positions, self._cache.plan_layout(spans), self._cache)
+        hidden = decoder.forward(rows, positions, lineup.layout, self._cache)
         states = self._stage.hand_on(portions, rows, hidden)
         leaving = None if states is None else Download(states)
-        complete = [i for i, portion in enumerate(portions) if portion.reply.completes_with(portion.rows)]
-        picked: dict[int, Picked | None] = {}
-        if complete:
-            ends = list(accumulate(span.rows for span in spans))
-            lasts = [ends[i] - 1 for i in complete]
-            if len(lasts) < len(hidden):
-                hidden = hidden[upload(lasts, torch.long, hidden.device)]
-            tokens = pick(decoder.logits(hidden), [seats[i].picker for i in complete])
-            picked = dict(zip(complete, tokens, strict=True))
+        picked: Sequence[Picked | None] = ()
+        if lineup.complete:
+            if lineup.lasts is not None:
+                hidden = hidden[lineup.lasts]
+            picked = pick(decoder.logits(hidden), lineup.crowd)
         return None if leaving is None else leaving.take(), picked
 
     def _deliver(
         self,
-        seats: Sequence[_Seat[Input, Output]],
-        spans: Sequence[Span],
+        lineup: _Lineup[Input, Output],
         states: torch.Tensor | None,
-        picked: dict[int, Picked | None],
+        picked: Sequence[Picked | None],
     ) -> None:
-        counts = [span.rows for span in spans]
-        parts = [None] * len(spans) if states is None else torch.split(states, counts)
-        for i, (seat, part) in enumerate(zip(seats, parts, strict=True)):
-            with seat.turn.guard:
-                if i in picked and picked[i] is None:
+        seats = lineup.seats
+        counts = [portion.rows for portion in lineup.portions]
+        parts = repeat(None) if states is None else torch.split(states, counts)
+        broken, tokens = set[int](), picked
+        if len(picked) < len(seats) or None in picked:
+            of_turn = dict(zip(lineup.complete, picked, strict=True))
+            broken = {i for i, token in of_turn.items() if token is None}
+            tokens = [of_turn.get(i) for i in range(len(seats))]
+        for i, (seat, rows, part, token) in enumerate(zip(seats, counts, parts, tokens, strict=False)):
+            turn = seat.turn
+            with turn.guard:
+                if i in broken:
                     raise ArithmeticError("the model's scores are not numbers")
-                if i in picked and seat.turn.session in self._unlearned:
-                    self._unlearned.remove(seat.turn.session)
-                    self._scheduler.learn(seat.turn.session)
-                seat.turn.reply.receive(counts[i], part, picked.get(i))
-                self._settle(seat.turn)
+                if token is not None and turn.session in self._unlearned:
+                    self._unlearned.remove(turn.session)
+                    self._scheduler.learn(turn.session)
+                turn.reply.receive(rows, part, token)
+                if turn.reply.ended:
+                    self._end(turn.session)
 
     # --- how turns begin and end -------------------------------------------------------------
 
@@ -324,6 +363,7 @@ class StepLoop(Generic[Input, Output]):
         self._unlearned.discard(session)
         seat = self._seats.pop(session, None)
         if seat is not None:
+            self._lineup = None
             self._cache.release(seat.number)
             with _Contained():
                 if failure is not None:  # a turn that was cancelled may have had NaNs coming

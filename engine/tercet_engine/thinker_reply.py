@@ -26,6 +26,7 @@ from tercet_engine.reply_text import ReplyText, TokenBytes
 from tercet_engine.stage import StageError, ThinkerOutput
 
 _MESSAGES_AT_ONCE: Final = 2
+_NO_POSITIONS: Final = torch.empty(3, 0, dtype=torch.int32)
 
 Made = TypeVar("Made")
 
@@ -73,7 +74,12 @@ class ThinkerReply:
         self._prepared: Prepared | None = None
         self._prompt_rows = 0
         self._said = 0
-        self.last_token = -1  # said, and not fed back yet
+        self.is_speaking = False
+        """The prompt has been fed; its own last token is next."""
+        self.last_token = -1
+        """Said, and not fed back yet."""
+        self.next_position = 0
+        """Of the last token."""
         self._text = ReplyText(facts.tokens, turn.sampling.stop)
         self._draft = _Draft()
         self._messages = 0
@@ -145,16 +151,6 @@ class ThinkerReply:
 
     # --- rows --------------------------------------------------------------------------------
 
-    @property
-    def is_speaking(self) -> bool:
-        """The prompt has been fed; its own last token is next."""
-        return self.fed >= self._prompt_rows
-
-    @property
-    def next_position(self) -> int:
-        """Of the last token."""
-        return self._prompt.next_position + self.fed - self._prompt_rows
-
     def ready(self) -> int:
         return max(self._prompt_rows - self.fed, 1) if self._is_embedded else 0
 
@@ -185,6 +181,12 @@ class ThinkerReply:
         if picked is not None:
             self._say(picked)
 
+    def _begin_speaking(self) -> None:
+        self.is_speaking = True
+        self.next_position = self._prompt.next_position
+        self._forget_prompt()
+        self._share_states()
+
     def _forget_prompt(self) -> None:
         """Its rows live on in the KV cache only."""
         nothing = self._prompt.embeds[:0].clone()
@@ -197,18 +199,20 @@ class ThinkerReply:
             self._prompt_states = [whole]
 
     def _say(self, picked: Picked) -> None:
-        if not self._said:
-            self._forget_prompt()
-            self._share_states()
+        if self.is_speaking:
+            self.next_position += 1
+        else:
+            self._begin_speaking()
         self._said += 1
-        self.last_token = picked.token
-        self._draft.tokens.append(picked.token)
-        if picked.token in self._facts.end_tokens:
+        token = self.last_token = picked.token
+        draft = self._draft
+        draft.tokens.append(token)
+        if token in self._facts.end_tokens:
             self._finish("stop")
             return
-        self._draft.text += self._text.push(picked.token)
+        draft.text += self._text.push(token)
         if picked.logprob is not None:
-            self._draft.logprobs.append(self._describe(picked.token, picked.logprob, picked.top))
+            draft.logprobs.append(self._describe(token, picked.logprob, picked.top))
         if self._text.has_stopped:
             self._finish("stop")
         elif self._said == self._wanted:
@@ -244,12 +248,12 @@ class ThinkerReply:
     ) -> None:
         draft, self._draft = self._draft, _Draft()
         is_first = self._messages == 0
-        positions = self._prompt.positions if is_first and self.has_speech else self._prompt.positions[:, :0]
+        positions = self._prompt.positions.cpu() if is_first and self.has_speech else _NO_POSITIONS
         output = ThinkerOutput(
             text=draft.text,
             tokens=tuple(draft.tokens),
             states=self._take_states(),
-            positions=positions.cpu(),
+            positions=positions,
             last=last,
             event=self._outlet.event(
                 finish_reason=finish_reason, usage=usage, logprobs=tuple(draft.logprobs)

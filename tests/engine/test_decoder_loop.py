@@ -152,6 +152,32 @@ class ToyStage:
         self.closed = True
 
 
+class CountingStage(ToyStage):
+    """Compares where a layout says that each single row stands with what its turn says."""
+
+    def __init__(self) -> None:
+        super().__init__(decoder=self)
+        self.seen: list[Layout] = []
+        self.lengths: list[tuple[list[int], list[int]]] = []
+        """Of each step: as the turns and as the layout had them."""
+        self.seats: list[list[int]] = []
+        self._fed: list[int] = []
+
+    def gather(self, portions: Sequence[Portion[ToyReply]]) -> tuple[torch.Tensor, torch.Tensor]:
+        self._fed = [portion.reply.fed + 1 for portion in portions if portion.rows == 1]
+        return super().gather(portions)
+
+    def forward(self, rows: torch.Tensor, _: torch.Tensor, layout: Layout, cache: KVCache) -> torch.Tensor:
+        pages = layout.pages
+        self.seen.append(layout)
+        self.lengths.append((self._fed, [] if pages is None else pages.lengths.tolist()))
+        self.seats.append([] if pages is None else pages.seats.tolist())
+        return rows
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        return hidden.clone()
+
+
 @dataclass
 class Clock:
     now_s: float = 0.0
@@ -182,11 +208,12 @@ def build() -> Iterator[Build]:
     """Makes worlds and ends them."""
     worlds: list[World] = []
 
-    def make(stage: ToyStage | None = None, **settings: Any) -> World:
+    def make(stage: ToyStage | None = None, *, paged: bool = False, **settings: Any) -> World:
         stage = stage or ToyStage()
         pool = BlockPool(blocks=BLOCKS, block_tokens=4)
         limits = StageSettings(stage=Stage.THINKER, checkpoint="", **settings)
-        cache = KVCache(SHAPE, pool, seats=limits.max_turns, device=torch.device("cpu"), dtype=torch.float32)
+        device, dtype = torch.device("cpu"), torch.float32
+        cache = KVCache(SHAPE, pool, seats=limits.max_turns, device=device, dtype=dtype, paged=paged)
         clock = Clock()
         worlds.append(World(stage, StepLoop(stage, cache, pool, limits, clock), pool, cache, clock))
         return worlds[-1]
@@ -215,6 +242,21 @@ def test_turns_join_a_step_and_leave_it(build: Build) -> None:
     assert [listener.end() for listener in listeners] == [None] * 3
     assert sum(map(sum, world.stage.steps)) == 4 + 19 + 2
     assert max(map(sum, world.stage.steps)) <= 8 + 1
+
+
+def test_a_layout_goes_on_only_with_the_turns_that_it_was_made_for(build: Build) -> None:
+    """Names come again at once, with one row for a prompt; first alone, then beside turns that go on."""
+    stage = CountingStage()
+    world = build(stage, paged=True, max_turns=4)
+    for _ in range(2):
+        assert world.open("comes again", Order(prompt=1, tokens=3)).end() is None
+    stayed = [world.open(f"stays {number}", Order(prompt=number, tokens=24)) for number in (1, 6)]
+    for number in range(12):
+        assert world.open("comes again", Order(prompt=1 + number % 3, tokens=1 + number % 4)).end() is None
+    assert [listener.end() for listener in stayed] == [None, None]
+    assert [had for _, had in stage.lengths] == [wanted for wanted, _ in stage.lengths]
+    assert all(len({*seats}) == len(seats) for seats in stage.seats)
+    assert len({id(layout) for layout in stage.seen}) < len(stage.seen)
 
 
 @pytest.mark.parametrize("point", ["begin", "receive", "step"])

@@ -49,4 +49,4 @@ def test_only_prompts_longer_than_a_chunk_are_paced(prompt: int, expected: int) 
     scheduler = Scheduler(limits, BlockPool(blocks=64, block_tokens=16))
     scheduler.join(Ticket(session="a", size=Size(100, 100), due_s=0.0, arrived_s=0.0))
     scheduler.admit()
-    assert [share.rows for share in scheduler.plan({"a": prompt}, 8)] == [expected]
+    assert [share.rows for share in scheduler.plan({"a": prompt}, 8).shares] == [expected]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from tercet_engine.decoder.sampling import Choice, Defaults, Picked, Picker, pick, resolve_choice
+from tercet_engine.decoder.sampling import Choice, Crowd, Defaults, Picked, Picker, pick, resolve_choice
 from tercet_wire.messages import Sampling
 from transformers import (
     LogitsProcessorList,
@@ -20,6 +20,10 @@ VOCABULARY = 2000
 
 def logits(rows: int = 1, seed: int = 0) -> torch.Tensor:
     return 3 * torch.randn(rows, VOCABULARY, generator=torch.Generator().manual_seed(seed))
+
+
+def choose(logits: torch.Tensor, pickers: Sequence[Picker]) -> list[Picked | None]:
+    return pick(logits, Crowd(pickers, logits.device))
 
 
 def tokens(picked: Sequence[Picked | None]) -> list[int]:
@@ -88,7 +92,7 @@ def test_chances_are_those_of_transformers(choice: Choice, suppressed: Sequence[
     )
     count = 4000
     draws = [(number + 0.5) / count for number in range(count)]
-    picked = tokens(pick(logits().repeat(count, 1), [Scripted(choice, [draw], prompt) for draw in draws]))
+    picked = tokens(choose(logits().repeat(count, 1), [Scripted(choice, [draw], prompt) for draw in draws]))
     hits = torch.bincount(torch.tensor(picked), minlength=VOCABULARY) / count
     assert torch.equal(hits[expected == 0], torch.zeros_like(hits[expected == 0]))
     torch.testing.assert_close(hits.double(), expected, rtol=0, atol=1.5 / count)
@@ -97,7 +101,7 @@ def test_chances_are_those_of_transformers(choice: Choice, suppressed: Sequence[
 def test_temperature_zero_takes_the_best() -> None:
     """Whatever top-k and top-p say."""
     greedy = Picker(Choice(temperature=0.0, top_k=3, top_p=0.1))
-    assert tokens(pick(logits(), [greedy])) == logits().argmax(-1).tolist()
+    assert tokens(choose(logits(), [greedy])) == logits().argmax(-1).tolist()
 
 
 @pytest.mark.parametrize("vocabulary", [128, 384, 1000])
@@ -106,14 +110,14 @@ def test_the_best_of_a_large_vocabulary_is_found(vocabulary: int) -> None:
     logits = torch.randn(5, vocabulary).round(decimals=1)
     expected = [row.index(max(row)) for row in logits.tolist()]
     greedy = [Picker(Choice(temperature=0.0)) for _ in expected]
-    assert [each.token for each in pick(logits, greedy) if each] == expected
+    assert [each.token for each in choose(logits, greedy) if each] == expected
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
 def test_a_broken_score_in_a_large_vocabulary_is_seen(broken: float) -> None:
     logits = torch.randn(2, 384)
     logits[1, 300] = broken
-    assert [each is None for each in pick(logits, [Picker(Choice(temperature=0.0)) for _ in range(2)])] == [
+    assert [each is None for each in choose(logits, [Picker(Choice(temperature=0.0)) for _ in range(2)])] == [
         False,
         True,
     ]
@@ -121,13 +125,13 @@ def test_a_broken_score_in_a_large_vocabulary_is_seen(broken: float) -> None:
 
 def test_a_temperature_next_to_zero_is_greedy() -> None:
     """Rather than a division that ends in infinities."""
-    assert tokens(pick(logits(), [Picker(Choice(temperature=1e-40))])) == logits().argmax(-1).tolist()
+    assert tokens(choose(logits(), [Picker(Choice(temperature=1e-40))])) == logits().argmax(-1).tolist()
 
 
 def test_greedy_and_sampled_turns_share_a_step() -> None:
     """Each row is chosen by its own picker."""
     choices = [Choice(temperature=0.0), Choice(top_k=1), Choice(temperature=0.0), Choice(top_p=1e-9)]
-    assert tokens(pick(logits(4), [Picker(choice) for choice in choices])) == logits(4).argmax(-1).tolist()
+    assert tokens(choose(logits(4), [Picker(choice) for choice in choices])) == logits(4).argmax(-1).tolist()
 
 
 def test_a_seeded_turn_says_the_same_alone_and_in_a_crowd() -> None:
@@ -137,14 +141,14 @@ def test_a_seeded_turn_says_the_same_alone_and_in_a_crowd() -> None:
     others = [Picker(Choice(seed=seed)) for seed in range(5)]
     for step in range(20):
         crowd = torch.cat([logits(3, seed=100 + step), logits(1, seed=step), logits(2, seed=200 + step)])
-        expected = tokens(pick(logits(1, seed=step), [alone]))[0]
-        assert tokens(pick(crowd, [*others[:3], crowded, *others[3:]]))[3] == expected
+        expected = tokens(choose(logits(1, seed=step), [alone]))[0]
+        assert tokens(choose(crowd, [*others[:3], crowded, *others[3:]]))[3] == expected
 
 
 def test_turns_without_a_seed_differ() -> None:
     """Two callers who set nothing do not get each other's words."""
     first, second = Picker(Choice()), Picker(Choice())
-    pairs = [tokens(pick(logits(1, seed).repeat(2, 1), [first, second])) for seed in range(20)]
+    pairs = [tokens(choose(logits(1, seed).repeat(2, 1), [first, second])) for seed in range(20)]
     assert any(one != other for one, other in pairs)
 
 
@@ -168,7 +172,7 @@ def test_penalties_and_bias_move_scores(sampling: Sampling, said: Sequence[int],
     picker = Picker(resolve_choice(sampling, Defaults(temperature=0.0), vocabulary=3))
     for token in said:
         picker.note(token)
-    assert tokens(pick(scores, [picker])) == [expected]
+    assert tokens(choose(scores, [picker])) == [expected]
 
 
 def test_prompt_counts_for_the_repetition_penalty_only() -> None:
@@ -179,14 +183,14 @@ def test_prompt_counts_for_the_repetition_penalty_only() -> None:
         1: Choice(temperature=0.0, repetition_penalty=2.0),
     }
     for expected, choice in choices.items():
-        assert tokens(pick(scores.clone(), [Picker(choice, prompt=[0, 0])])) == [expected]
+        assert tokens(choose(scores.clone(), [Picker(choice, prompt=[0, 0])])) == [expected]
 
 
 def test_log_probabilities_are_the_models_own() -> None:
     """Temperature, penalties and bias leave them as they are."""
     raw = logits()[0].log_softmax(-1)
     choice = Choice(temperature=0.0, bias={7: 1000.0}, top_logprobs=3, repetition_penalty=1.5)
-    (picked,) = pick(logits(), [Picker(choice, prompt=[7])])
+    (picked,) = choose(logits(), [Picker(choice, prompt=[7])])
     assert picked is not None
     assert picked.token == 7
     assert picked.logprob == pytest.approx(float(raw[7]))
@@ -198,7 +202,7 @@ def test_log_probabilities_are_the_models_own() -> None:
 @pytest.mark.parametrize(("top", "expected"), [(None, None), (0, 0), (5, 5)])
 def test_only_the_log_probabilities_asked_for_are_given(top: int | None, expected: int | None) -> None:
     """None: not even the chosen token's."""
-    (picked,) = pick(logits(), [Picker(Choice(top_logprobs=top))])
+    (picked,) = choose(logits(), [Picker(Choice(top_logprobs=top))])
     assert picked is not None
     assert (picked.logprob is None) == (expected is None)
     assert len(picked.top) == (expected or 0)
@@ -210,7 +214,7 @@ def test_scores_that_are_not_numbers_give_no_token(broken: float) -> None:
     scores = logits(3)
     scores[1, 5] = broken
     greedy = [Picker(Choice(temperature=temperature)) for temperature in (0.0, 0.0, 1.0)]
-    picked = pick(scores, greedy)
+    picked = choose(scores, greedy)
     assert picked[1] is None
     assert picked[0] is not None
     assert picked[2] is not None
@@ -220,8 +224,8 @@ def test_a_top_k_beyond_the_vocabulary_means_all() -> None:
     """In a small vocabulary; its neighbours in the step must not suffer for it."""
     scores, draws = logits()[:, :300], [0.3]
     wide, all_of_it = Choice(top_k=500), Choice(top_k=300)
-    expected = pick(scores.clone(), [Scripted(all_of_it, draws)])
-    assert pick(scores.clone(), [Scripted(wide, draws)]) == expected
+    expected = choose(scores.clone(), [Scripted(all_of_it, draws)])
+    assert choose(scores.clone(), [Scripted(wide, draws)]) == expected
 
 
 def test_a_top_k_below_zero_means_all() -> None:

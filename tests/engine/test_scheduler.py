@@ -45,7 +45,7 @@ def join_alike(
 
 
 def planned(turns: Scheduler, ready: Mapping[str, int]) -> dict[str, int]:
-    return {share.session: share.rows for share in turns.plan(ready)}
+    return {share.session: share.rows for share in turns.plan(ready).shares}
 
 
 def see_short_replies(turns: Scheduler) -> None:
@@ -168,9 +168,9 @@ def test_memory_is_taken_as_a_turn_grows() -> None:
     ((_, grant),) = turns.admit()
     assert len(grant.blocks) == 2
     steps = [turns.plan({"a": rows}) for rows in (6, 1, 1, 1)]
-    assert [[len(share.blocks) for share in shares] for shares in steps] == [[0], [0], [0], [1]]
+    assert [len(step.grown.get("a", ())) for step in steps] == [0, 0, 0, 1]
     assert turns.kv_used == pytest.approx(0.3)
-    assert not {block for shares in steps for share in shares for block in share.blocks} & {*grant.blocks}
+    assert not {*steps[-1].grown["a"]} & {*grant.blocks}
 
 
 def test_more_turns_run_than_fit_at_their_longest_and_all_end() -> None:
@@ -383,4 +383,4 @@ def test_what_is_known_of_a_prompt_needs_no_rows() -> None:
     turns.learn("a")
     turns.join(ticket("b", prompt=12, tokens=20, prefix=Prefix(keys, 2)))
     turns.admit()
-    assert [len(turns.plan({"b": rows})[0].blocks) for rows in (4, 1)] == [0, 1]
+    assert [len(turns.plan({"b": rows}).grown.get("b", ())) for rows in (4, 1)] == [0, 1]

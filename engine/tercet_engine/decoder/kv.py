@@ -59,6 +59,16 @@ class Layout:
     groups: tuple[Group, ...]
     pages: Pages | None = None
 
+    @property
+    def goes_on(self) -> bool:
+        """It can serve the step that follows, of the same turns."""
+        return self.pages is not None and not self.groups
+
+    def advance(self) -> None:
+        """To that step."""
+        if self.pages is not None:
+            self.pages.lengths.add_(1)
+
 
 def order_spans(spans: Sequence[Span]) -> list[int]:
     """The order of a step's rows: single rows first, like lengths side by side, so that little is padded, and
@@ -106,21 +116,15 @@ class KVCache:
 
     def extend(self, grown: Sequence[tuple[int, Sequence[int]]]) -> None:
         """Append blocks to those of some seats."""
-        if not grown:
-            return
-        seats: list[int] = []
-        places: list[int] = []
-        blocks: list[int] = []
+        places: list[tuple[int, int, int]] = []
         for seat, more in grown:
-            first = self._counts[seat]
+            places += [(seat, at, block) for at, block in enumerate(more, self._counts[seat])]
             self._counts[seat] += len(more)
-            seats += [seat] * len(more)
-            places += range(first, self._counts[seat])
-            blocks += more
-        self._blocks_of[seats, places] = blocks
-        if self.tables is not None and self._device.type != "cpu":
-            at = upload([seats, places, blocks], torch.long, self._device)
-            self.tables[at[0], at[1]] = at[2].int()
+        for seat, at, block in places:
+            self._blocks_of[seat, at] = block
+        if places and self.tables is not None and self._device.type != "cpu":
+            seats, columns, blocks = upload(places, torch.long, self._device).T
+            self.tables[seats, columns] = blocks.int()
 
     def release(self, seat: int) -> None:
         self._free_seats.append(seat)

@@ -7,10 +7,10 @@ share of an argmax. Every turn draws from its own random numbers, so that a seed
 alone and in a crowd.
 """
 
-import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import torch
@@ -24,6 +24,11 @@ _SHORT_LIST: Final = 1024
 
 _SPAN: Final = 128
 """Scores that `_find_peaks` looks at together: a power of two that divides the vocabularies."""
+
+_NOT_A_TOKEN: Final = -1
+_KNOWN: Final = 4096
+_UNBOUNDED: Final = 2**31
+"""More than any vocabulary has."""
 
 _COLDEST: Final = 1e-5
 """Temperatures down to here are greedy: scores divided by less would leave the range of numbers."""
@@ -102,6 +107,12 @@ class Picker:
         self.shifts: dict[int, float] = dict(choice.bias)
         """What is added to the scores of single tokens."""
 
+    @property
+    def is_forgetful(self) -> bool:
+        """No penalty asks for what it has said."""
+        choice = self.choice
+        return choice.repetition_penalty == 1 and not (choice.presence_penalty or choice.frequency_penalty)
+
     def note(self, token: int) -> None:
         """Remember a chosen token, as far as a penalty will ask for it."""
         choice = self.choice
@@ -142,35 +153,61 @@ class _IdSet:
         return self._ids[: len(self._known)]
 
 
-def pick(logits: torch.Tensor, pickers: Sequence[Picker]) -> list[Picked | None]:
+class Crowd:
+    """The pickers of a step by what they ask for: looked through once, until a turn comes or goes."""
+
+    def __init__(self, pickers: Sequence[Picker], device: torch.device) -> None:
+        rows = list(enumerate(pickers))
+        self.all = pickers
+        self.reporting = [row for row in rows if row[1].choice.top_logprobs is not None]
+        self.penalised = [row for row in rows if row[1].choice.repetition_penalty != 1]
+        self.shifted = [row for row in rows if row[1].shifts or not row[1].is_forgetful]
+        self.noting = [row for row in rows if not row[1].is_forgetful]
+        sampled = [row for row in rows if row[1].choice.temperature > _COLDEST]
+        self.lottery = _Lottery(sampled, device) if sampled else None
+
+
+class _Lottery:
+    """Those of a crowd that draw their tokens."""
+
+    def __init__(self, sampled: Sequence[tuple[int, Picker]], device: torch.device) -> None:
+        self.pickers = [picker for _, picker in sampled]
+        choices = [picker.choice for picker in self.pickers]
+        self.rows = upload([row for row, _ in sampled], torch.long, device)
+        self.temperatures = upload([[choice.temperature] for choice in choices], torch.float32, device)
+        self.top_p = upload([[choice.top_p] for choice in choices], torch.float64, device)
+        top_k = [choice.top_k or _UNBOUNDED for choice in choices]
+        self.top_k = upload([[most] for most in top_k], torch.long, device)
+        self.most = max(top_k)
+        self.is_open = all(choice.top_k == 0 and choice.top_p >= 1 for choice in choices)
+        """All tokens take part."""
+
+
+def pick(logits: torch.Tensor, crowd: Crowd) -> list[Picked | None]:
     """One token for each row of (turns, vocabulary); None where the scores are not numbers.
 
     Overwrites `logits`; the tokens are noted in their pickers.
     """
-    logprobs = {
-        row: logits[row].log_softmax(-1)
-        for row, picker in enumerate(pickers)
-        if picker.choice.top_logprobs is not None
-    }
-    _penalise(logits, pickers)
-    _shift(logits, pickers)
+    logprobs = [(row, picker.choice, logits[row].log_softmax(-1)) for row, picker in crowd.reporting]
+    _penalise(logits, crowd.penalised)
+    _shift(logits, crowd.shifted)
     peaks, best = _find_peaks(logits)
-    sampled = [row for row, picker in enumerate(pickers) if picker.choice.temperature > _COLDEST]
-    if len(sampled) == len(pickers):
-        best = _sample(logits, pickers)
-    elif sampled:
-        rows = upload(sampled, torch.long, logits.device)
-        best[rows] = _sample(logits[rows], [pickers[row] for row in sampled])
-    # One transfer, so that a GPU is waited for once; ids are exact in double precision.
-    peaks, best = torch.stack([peaks.double(), best.double()]).tolist()
-    picked: list[Picked | None] = []
-    for row, (picker, peak, token) in enumerate(zip(pickers, peaks, map(int, best), strict=True)):
-        if not math.isfinite(peak):
-            picked.append(None)
-            continue
-        picker.note(token)
-        picked.append(_describe(token, logprobs[row], picker.choice) if row in logprobs else Picked(token))
+    if crowd.lottery is not None:
+        best[crowd.lottery.rows] = _sample(logits, crowd.lottery)
+    # One transfer, so that a GPU is waited for once.
+    tokens = best.masked_fill(~peaks.isfinite(), _NOT_A_TOKEN).tolist()
+    picked = [_name(token) if token >= 0 else None for token in tokens]
+    for row, choice, chances in logprobs:
+        if tokens[row] >= 0:
+            picked[row] = _describe(tokens[row], chances, choice)
+    for row, picker in crowd.noting:
+        if tokens[row] >= 0:
+            picker.note(tokens[row])
     return picked
+
+
+_name = lru_cache(_KNOWN)(Picked)
+"""A token without probabilities: the same ones come again and again."""
 
 
 def _find_peaks(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -196,13 +233,9 @@ def _describe(token: int, logprobs: torch.Tensor, choice: Choice) -> Picked:
     )
 
 
-def _penalise(logits: torch.Tensor, pickers: Sequence[Picker]) -> None:
+def _penalise(logits: torch.Tensor, penalised: Sequence[tuple[int, Picker]]) -> None:
     """Repetition penalty: positive scores are divided by it, negative ones multiplied."""
-    said = [
-        (row, picker.said(), picker.choice.repetition_penalty)
-        for row, picker in enumerate(pickers)
-        if picker.choice.repetition_penalty != 1
-    ]
+    said = [(row, picker.said(), picker.choice.repetition_penalty) for row, picker in penalised]
     said = [(row, ids, penalty) for row, ids, penalty in said if len(ids)]
     if not said:
         return
@@ -216,11 +249,11 @@ def _penalise(logits: torch.Tensor, pickers: Sequence[Picker]) -> None:
     flat[at] = torch.where(scores < 0, scores * penalty, scores / penalty)
 
 
-def _shift(logits: torch.Tensor, pickers: Sequence[Picker]) -> None:
+def _shift(logits: torch.Tensor, shifted: Sequence[tuple[int, Picker]]) -> None:
     """Presence and frequency penalties, bias, suppressed tokens: all are added."""
     at: list[int] = []
     shifts: list[float] = []
-    for row, picker in enumerate(pickers):
+    for row, picker in shifted:
         for token, shift in picker.shifts.items():
             at.append(row * logits.shape[1] + token)
             shifts.append(shift)
@@ -229,25 +262,15 @@ def _shift(logits: torch.Tensor, pickers: Sequence[Picker]) -> None:
         logits.view(-1).index_add_(0, upload(at, torch.long, device), upload(shifts, torch.float32, device))
 
 
-def _sample(logits: torch.Tensor, pickers: Sequence[Picker]) -> torch.Tensor:
-    """Draw a token for each row: (turns,)."""
-    choices = [picker.choice for picker in pickers]
+def _sample(logits: torch.Tensor, lottery: _Lottery) -> torch.Tensor:
+    """Draw a token for each of its rows."""
     device = logits.device
-    most = [choice.top_k or logits.shape[1] for choice in choices]
-    temperatures, draws, top_p, top_k = upload(
-        [
-            [choice.temperature for choice in choices],
-            [picker.draw() for picker in pickers],
-            [choice.top_p for choice in choices],
-            most,
-        ],
-        torch.float64,
-        device,
-    )[:, :, None]
-    scores = logits / temperatures.float()
-    if all(choice.top_k == 0 and choice.top_p >= 1 for choice in choices):
+    draws = upload([[picker.draw()] for picker in lottery.pickers], torch.float64, device)
+    scores = logits[lottery.rows] / lottery.temperatures
+    if lottery.is_open:
         return _index_at(scores.double().softmax(-1), draws)
-    values, ids = _candidates(scores, top_k, top_p, most=max(most))
+    top_k, top_p = lottery.top_k, lottery.top_p
+    values, ids = _candidates(scores, top_k, top_p, most=lottery.most)
     ranks = torch.arange(values.shape[1], device=device)
     chances = values.double().masked_fill(ranks >= top_k, float("-inf")).softmax(-1)
     before = chances.cumsum(-1) - chances

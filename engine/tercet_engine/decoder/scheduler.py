@@ -50,11 +50,17 @@ class Ticket:
 
 
 class Share(NamedTuple):
-    """What one turn contributes to a step: its next `rows` inputs, and the blocks that it got for them."""
+    """What one turn contributes to a step: its next `rows` inputs."""
 
     session: str
     rows: int
-    blocks: tuple[int, ...] = ()
+
+
+class StepPlan(NamedTuple):
+    """The next step, and the blocks that some of its turns got for it."""
+
+    shares: list[Share]
+    grown: dict[str, tuple[int, ...]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,6 +69,8 @@ class _Place:
     blocks: list[int]
     fed: int
     """Rows that it has been given a step for."""
+    single: Share
+    """What it contributes to most steps."""
 
 
 class Scheduler:
@@ -145,7 +153,9 @@ class Scheduler:
             return None
         grant = self._pool.take(prompt, keys)
         known = grant.known * self._pool.block_tokens
-        self._running[ticket.session] = _Place(ticket=ticket, blocks=list(grant.blocks), fed=known)
+        single = Share(session=ticket.session, rows=1)
+        place = _Place(ticket=ticket, blocks=list(grant.blocks), fed=known, single=single)
+        self._running[ticket.session] = place
         self._missing += missing
         self._own.clear()
         if self._is_safe():
@@ -217,7 +227,7 @@ class Scheduler:
             del self._waiting[session]
         return dropped
 
-    def plan(self, ready: Mapping[str, int], paced_rows: int | None = None) -> list[Share]:
+    def plan(self, ready: Mapping[str, int], paced_rows: int | None = None) -> StepPlan:
         """The next step, of the running turns whose next `ready` rows are there.
 
         Every single row takes part, which is each decoding turn's next token; longer runs are prompts and
@@ -225,6 +235,7 @@ class Scheduler:
         `ready`, has no rows there or no memory for them, sits the step out.
         """
         shares = []
+        grown = {}
         self._lacking.clear()
         budget = self._limits.chunk_tokens
         for session, place in self._running.items():
@@ -233,9 +244,9 @@ class Scheduler:
                 rows = min(paced_rows, budget)
             elif rows > 1:
                 rows = min(rows, budget)
-            blocks: tuple[int, ...] = ()
             if rows > self._room(place):
-                blocks = self._grow(place, rows)
+                if blocks := self._grow(place, rows):
+                    grown[session] = blocks
                 if rows > (room := self._room(place)):
                     self._lacking.add(session)
                     rows = room
@@ -244,5 +255,5 @@ class Scheduler:
             if ready[session] > 1:
                 budget -= rows
             place.fed += rows
-            shares.append(Share(session=session, rows=rows, blocks=blocks))
-        return shares
+            shares.append(place.single if rows == 1 else Share(session=session, rows=rows))
+        return StepPlan(shares=shares, grown=grown)
