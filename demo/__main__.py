@@ -28,6 +28,7 @@ def main(words: Sequence[str] | None = None) -> int:
         device=given.device,
         seconds=given.seconds,
         talks=given.talks,
+        dictated=given.dictated,
         further=tuple(given.further),
     )
     given.folder.mkdir(parents=True, exist_ok=True)
@@ -57,6 +58,7 @@ def _make_all(given: argparse.Namespace, setting: Setting) -> int:
 
 def _start(given: argparse.Namespace, steps: Sequence[str]) -> subprocess.Popen[bytes]:
     options = ["--folder", str(given.folder), "--device", given.device, "--talks", str(given.talks)]
+    options += ["--dictated", str(given.dictated)]
     for part in given.further:
         options += ["--further", part]
     if given.seconds is not None:
@@ -78,7 +80,12 @@ def _parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--further", action="append", default=[], choices=FURTHER, help="train this one on from there"
     )
-    parser.add_argument("--talks", type=int, default=16_000, help="conversations that the talker learns from")
+    parser.add_argument(
+        "--talks", type=int, default=8_000, help="conversations, and sentences to repeat, that are spoken"
+    )
+    parser.add_argument(
+        "--dictated", type=int, default=32_000, help="sentences to repeat that the talker learns from"
+    )
     given = parser.parse_args(words)
     if unknown := set(given.steps) - set(STEPS):
         parser.error(f"no such step: {', '.join(sorted(unknown))}")

@@ -4,7 +4,7 @@ device.
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,7 @@ from tercet_engine.demo.build import ensure_demo, find_trained
 
 from demo.assembling import assemble, take_part
 from demo.conversations.conversing import draw_talks
+from demo.conversations.scenes import Conversation
 from demo.conversations.shown import list_spoken_texts
 from demo.media.sounds import make_spoken_pool
 from demo.size import build_demo_config
@@ -23,6 +24,7 @@ from demo.thinker.naming import ENCODERS, train_encoders
 from demo.thinker.training import train_thinker
 from demo.voice.codec import SERVED_CENTROIDS, learn_codec
 from demo.voice.corpus import make_speech, read_speech
+from demo.voice.dictation import write_dictation
 from demo.voice.dit import train_dit
 from demo.voice.prompts import write_prompts
 from demo.voice.speakers import build_speakers
@@ -47,6 +49,9 @@ class Setting:
     folder: Path
     device: str
     talks: int
+    """Conversations that the voice learns to sound from, and as many sentences to repeat."""
+    dictated: int
+    """Sentences to repeat that the talker learns from, beside those conversations."""
     seconds: float | None = None
     """Of each training, in place of the recipe's."""
     further: tuple[str, ...] = ()
@@ -91,8 +96,8 @@ def keep_codec(folder: Path) -> None:
 
 
 def _speak(setting: Setting) -> None:
-    texts = dict.fromkeys(talk.reply for talk in draw_talks(SEED, setting.talks))
-    make_speech(list(texts), setting.folder, os.cpu_count() or 1, setting.torch_device)
+    texts = _list_texts(draw_talks(SEED, setting.talks, setting.talks))
+    make_speech(texts, setting.folder, os.cpu_count() or 1, setting.torch_device)
 
 
 def _record(setting: Setting) -> None:
@@ -101,6 +106,18 @@ def _record(setting: Setting) -> None:
 
 def _code(setting: Setting) -> None:
     learn_codec(read_speech(setting.folder).to(setting.torch_device), setting.folder)
+
+
+def _dictate(setting: Setting) -> None:
+    write_dictation(_list_texts(_draw_dictated(setting)), setting.folder, os.cpu_count() or 1)
+
+
+def _draw_dictated(setting: Setting) -> list[Conversation]:
+    return draw_talks(SEED, setting.talks, setting.dictated)
+
+
+def _list_texts(talks: Iterable[Conversation]) -> list[str]:
+    return list(dict.fromkeys(talk.reply for talk in talks))
 
 
 def _train_dit(setting: Setting) -> None:
@@ -159,9 +176,8 @@ def _train_thinker(setting: Setting) -> None:
 
 
 def _write_prompts(setting: Setting) -> None:
-    talks = draw_talks(SEED, setting.talks)
-    texts = read_speech(setting.folder).texts
-    write_prompts(talks, texts, _find_processor(setting), setting.folder, os.cpu_count() or 1)
+    talks = _draw_dictated(setting)
+    write_prompts(talks, _list_texts(talks), _find_processor(setting), setting.folder, os.cpu_count() or 1)
 
 
 def _find_processor(setting: Setting) -> Path:
@@ -171,12 +187,11 @@ def _find_processor(setting: Setting) -> Path:
 
 def _train_talker(setting: Setting) -> None:
     config = build_demo_config()
-    speech = read_speech(setting.folder).to(setting.torch_device)
     weights = train_talker(
         config.talker_config,
         _draw_text_embeddings(config.thinker_config),
-        speech,
         setting.folder,
+        device=setting.torch_device,
         seconds=setting.duration("talker"),
         batch=setting.batch("talker"),
         begin=setting.begin("talker"),
@@ -212,6 +227,7 @@ STEPS: Final = {
     "speech": Step(run=_speak, makes="speech.pt"),
     "codec": Step(run=_code, makes="codec.pt"),
     "record": Step(run=_record, makes="spoken.npz"),
+    "dictation": Step(run=_dictate, makes="dictation.pt"),
     "prompts": Step(run=_write_prompts, makes="prompts.pt"),
     "encoders": Step(run=_train_encoders, makes="encoders.pt"),
     "thinker": Step(run=_train_thinker, makes="thinker.pt"),

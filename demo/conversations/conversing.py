@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from demo.conversations.scenes import Conversation, Message, Part
 from demo.conversations.shown import play_sound, show_picture, show_video
-from demo.conversations.texts import ask_to_repeat, draw_exchange
+from demo.conversations.texts import ask_to_repeat, ask_to_repeat_alike, draw_exchange
 
 Kind = Literal["text", "picture", "sound", "video"]
 
@@ -58,14 +58,24 @@ def is_held_out(topic: str, parts: tuple[Part, ...], reply: str) -> bool:
     return int.from_bytes(digest, "big") % _HELD_OUT == 0
 
 
-def draw_talks(seed: int, count: int) -> list[Conversation]:
-    """What the talker learns from: half of them as they come, half sentences to repeat, for their many
-    words.
-    """
-    mixed = islice(draw_conversations(seed), count // 2)
-    texts = draw_conversations(seed, kind="text")
-    repeated = islice((each for each in texts if each.topic == "repeating"), count - count // 2)
-    return [*mixed, *repeated]
+def draw_repeated(seed: int) -> Iterator[Conversation]:
+    """Sentences to repeat, without end."""
+    return (each for each in draw_conversations(seed, kind="text") if each.topic == "repeating")
+
+
+def draw_alike(seed: int) -> Iterator[Conversation]:
+    """Sentences to repeat whose words begin alike, without end."""
+    random = Random(f"{seed} alike")
+    while True:
+        question, reply = ask_to_repeat_alike(random)
+        if not is_held_out("repeating", (question,), reply):
+            messages = (*_open(random), Message(role="user", parts=(question,)))
+            yield Conversation(kind="text", topic="repeating", messages=messages, reply=reply)
+
+
+def draw_talks(seed: int, mixed: int, repeated: int) -> list[Conversation]:
+    """What the voice learns from: some as they come, then sentences to repeat, for their many words."""
+    return [*islice(draw_conversations(seed), mixed), *islice(draw_repeated(seed), repeated)]
 
 
 def draw_sentences(seed: int, count: int, *, held_out: bool) -> list[str]:

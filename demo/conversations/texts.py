@@ -5,6 +5,7 @@ A question comes in many forms, a reply in one: a small model cannot choose well
 
 from collections.abc import Callable
 from random import Random
+from string import ascii_lowercase
 from typing import Final
 
 from demo.conversations import words
@@ -13,6 +14,7 @@ from demo.conversations.numbers import spell_number, spell_time
 Exchange = tuple[str, str]
 
 CANNOT_HELP: Final = "I am only a small demo, so I cannot help with that."
+_ENOUGH: Final = 8
 DO_NOT_KNOW: Final = "I am only a small demo, so I do not know that."
 CANNOT_WRITE: Final = "I am only a small demo, so I cannot write that."
 
@@ -151,7 +153,17 @@ def ask_to_count(random: Random) -> Exchange:
 
 
 def ask_to_repeat(random: Random) -> Exchange:
-    sentence = random.choice([make_sentence, make_sentence, _mix_words])(random)
+    return _ask_to_say(random, random.choice([make_sentence, make_sentence, _mix_words])(random))
+
+
+def ask_to_repeat_alike(random: Random) -> Exchange:
+    """Words of which many begin alike: which one comes next, their first letters do not tell."""
+    letters = random.sample(list(_BEGINNING), random.randint(1, 3))
+    alike = [word for letter in letters for word in _BEGINNING[letter]]
+    return _ask_to_say(random, " ".join(random.choice(alike) for _ in range(random.randint(3, 8))))
+
+
+def _ask_to_say(random: Random, sentence: str) -> Exchange:
     form = random.choice(
         ["Repeat after me: {}", "Say after me: {}", "Repeat: {}", "Please repeat after me: {}", "Say: {}"]
     )
@@ -184,6 +196,14 @@ def make_sentence(random: Random) -> str:
             f"the {noun()} {pick(words.VERBS)} at {spell_time(pick(range(1, 13)), 5 * pick(range(12)))}",
         ]
     )
+
+
+_BEGINNING: Final = {
+    letter: some
+    for letter, some in ((each, [word for word in words.ALL if word[0] == each]) for each in ascii_lowercase)
+    if len(some) >= _ENOUGH
+}
+"""Words by their first letter."""
 
 
 def _mix_words(random: Random) -> str:

@@ -3,8 +3,9 @@ processes.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -21,6 +22,8 @@ from demo.conversations.scenes import Conversation
 from demo.media.rendering import render
 from demo.media.sounds import SpokenPool
 from demo.thinker.concepts import COUNT, list_seen
+
+Draw = Callable[[int], Iterator[Conversation]]
 
 _SORTED: Final = {"text": 256, "picture": 128, "sound": 128, "video": 48}
 """Batches are cut out of this many conversations, sorted by length."""
@@ -131,18 +134,16 @@ class _Stream(IterableDataset[Batch]):
     """Batches without end; each worker draws conversations of its own."""
 
     def __init__(
-        self, checkpoint: Checkpoint, folder: Path, *, kind: Kind, topic: str | None, rows: int, seed: int
+        self, checkpoint: Checkpoint, folder: Path, *, draw: Draw, kind: Kind, rows: int, seed: int
     ) -> None:
-        self._checkpoint, self._folder, self._kind, self._topic = checkpoint, folder, kind, topic
+        self._checkpoint, self._folder, self._draw, self._kind = checkpoint, folder, draw, kind
         self._rows, self._seed = rows, seed
 
     def __iter__(self) -> Iterator[Batch]:
         torch.set_num_threads(1)
         worker = get_worker_info()
         classroom = Classroom(self._checkpoint, SpokenPool(self._folder))
-        seed = 1000 * self._seed + (worker.id if worker else 0)
-        drawn = draw_conversations(seed, kind=self._kind)
-        conversations = (each for each in drawn if self._topic in (None, each.topic))
+        conversations = self._draw(1000 * self._seed + (worker.id if worker else 0))
         while True:
             many = [classroom.prepare(each) for each in islice(conversations, _SORTED[self._kind])]
             batches = [collate(some) for some in _cut(many, self._rows)]
@@ -150,11 +151,12 @@ class _Stream(IterableDataset[Batch]):
 
 
 def stream_batches(
-    checkpoint: Checkpoint, folder: Path, kind: Kind, *, topic: str | None = None, rows: int, seed: int
+    checkpoint: Checkpoint, folder: Path, kind: Kind, *, draw: Draw | None = None, rows: int, seed: int
 ) -> Iterator[Batch]:
     """Of at most `rows` rows beside the system prompt, without end. All of one kind, so that rows are of like
-    length, and of one topic if it is given.
+    length; `draw` gives conversations of that kind by a seed, otherwise they are of all its topics.
     """
-    stream = _Stream(checkpoint, folder, kind=kind, topic=topic, rows=rows, seed=seed)
+    drawn = draw or partial(draw_conversations, kind=kind)
+    stream = _Stream(checkpoint, folder, draw=drawn, kind=kind, rows=rows, seed=seed)
     workers = max(1, min(_MOST_WORKERS, (os.cpu_count() or 1) // 4))
     return iter(DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=3))

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from demo.attention import choose_attention
-from demo.conversations.conversing import Kind
+from demo.conversations.conversing import Kind, draw_alike, draw_repeated
 from demo.thinker.concepts import NamingHead
-from demo.thinker.lessons import stream_batches
+from demo.thinker.lessons import Draw, stream_batches
 from demo.thinker.model import ThinkerNet, strengthen_states, weaken_states
 from demo.training import Recipe, in_16_bits, train
 
@@ -21,14 +21,15 @@ _NAMING: Final = 0.1
 """Not for a thinker that is trained already: its naming head is gone, and a new one leads the encoders astray
 (videos fell from 94.5 to 91.0 % right while all else rose).
 """
-_LESSONS: Final[dict[str, tuple[Kind, str | None, float]]] = {
+_LESSONS: Final[dict[str, tuple[Kind, Draw | None, float]]] = {
     "text": ("text", None, 6.0),
-    "repeating": ("text", "repeating", 4.0),
+    "repeating": ("text", draw_repeated, 2.0),
+    "repeating alike": ("text", draw_alike, 3.0),
     "picture": ("picture", None, 4.0),
     "sound": ("sound", None, 3.0),
     "video": ("video", None, 3.0),
 }
-"""Kind, topic, and how often each comes: text most, since reading is what all need, and half of that
+"""Kind, what is drawn, and how often each comes: text most, since reading is what all need, and half of that
 sentences to repeat, the one thing in it that is learned letter by letter.
 """
 _FURTHER_SHARE: Final = 0.1
@@ -61,8 +62,8 @@ def train_thinker(
     is_first = begin is None
     seed, share = (1, 1.0) if is_first else (2, _FURTHER_SHARE)
     streams = {
-        name: stream_batches(checkpoint, folder, kind, topic=topic, rows=rows, seed=seed)
-        for name, (kind, topic, _) in _LESSONS.items()
+        name: stream_batches(checkpoint, folder, kind, draw=draw, rows=rows, seed=seed)
+        for name, (kind, draw, _) in _LESSONS.items()
     }
     shares = [often for _, _, often in _LESSONS.values()]
     random = Random(seed)

@@ -4,6 +4,7 @@ Fifty codes a second, one for two frames. Code 0 means "no code" to the DiT's gu
 i + 1; the ids lie within the real model's 8,192.
 """
 
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -42,6 +43,13 @@ def learn_codec(speech: Speech, folder: Path) -> None:
 def encode(pairs: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
     """Pairs of mel frames (n, 160) -> codes (n,)."""
     return _nearest(pairs, centroids) + 1
+
+
+@cache
+def read_centroids(folder: Path) -> torch.Tensor:
+    """(2048, 160), of this folder."""
+    held: torch.Tensor = torch.load(folder / _CENTROIDS_FILE, weights_only=True)["centroids"]
+    return held.float()
 
 
 def read_codec(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:

@@ -15,7 +15,7 @@ from tercet_wire.messages import ChatMessage, Speech, TextPart, Turn
 from tercet_wire.settings import WindowSettings
 
 from demo.conversations.conversing import SPEECH_PROMPT
-from demo.voice.codec import SERVED_CENTROIDS, encode
+from demo.voice.codec import SERVED_CENTROIDS, encode, read_centroids
 from demo.voice.listening import Model, measure_quiet_end
 from demo.voice.recognition import Errors, Recogniser, count_errors, split_words
 from demo.voice.spectra import MELS, measure_mel
@@ -88,7 +88,7 @@ def hear_originals(recogniser: Recogniser, lines: Sequence[Line]) -> Errors:
 
 def hear_recoded(recogniser: Recogniser, model: Model, lines: Sequence[Line], windows: str) -> Errors:
     """What code2wav makes of the originals' own codes: no thinker or talker can do better."""
-    centroids = torch.load(SERVED_CENTROIDS, weights_only=True)["centroids"].float()
+    centroids = read_centroids(SERVED_CENTROIDS.parent)
 
     def recode(line: Line) -> Wave:
         pairs = measure_mel(torch.from_numpy(line.original).float()[None]).reshape(-1, 2 * MELS)

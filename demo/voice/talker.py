@@ -1,5 +1,5 @@
 """Trains the talker: from the thinker's states, which are little more than its embeddings, to the codes of
-the corpus.
+a dictation.
 
 The rows are those of the reference: the prompt's states, the speaker's token with codec pad, the first
 state of the reply with codec start, then a state and the code before it for each step, the text's end once
@@ -20,8 +20,8 @@ from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniTa
 from demo.attention import choose_attention
 from demo.thinker.model import HIDDEN_SHARE
 from demo.training import Recipe, in_16_bits, train
-from demo.voice.codec import read_codec
-from demo.voice.corpus import Speech
+from demo.voice.codec import read_centroids
+from demo.voice.dictation import Dictation, read_dictation
 from demo.voice.prompts import Prompts, read_prompts
 from demo.voice.synthesis import CHELSIES_SHARE, VOICES
 
@@ -43,9 +43,9 @@ _EVENNESS: Final = 1e-3
 def train_talker(
     config: Any,
     embeddings: Tensor,
-    speech: Speech,
     folder: Path,
     *,
+    device: torch.device,
     seconds: float,
     batch: int,
     begin: dict[str, Tensor] | None = None,
@@ -54,21 +54,20 @@ def train_talker(
 
     `begin` is what an earlier training made, to go on from there at a lower rate.
     """
-    device = speech.mel.device
     net = Qwen2_5OmniTalkerForConditionalGeneration._from_config(
         config, attn_implementation=choose_attention(device)
     )
     if begin is not None:
         net.load_state_dict(begin)
     net = net.to(device).train()
-    centroids, codes = read_codec(folder)
-    prompts = read_prompts(folder).to(device)
-    lines = Lines(net.config, embeddings.to(device), prompts, speech, codes.to(device))
-    dictation = _Dictation(net, lines, _find_neighbours(centroids).to(device), batch)
+    prompts, said = read_prompts(folder).to(device), read_dictation(folder).to(device)
+    lines = Lines(net.config, embeddings.to(device), prompts, said)
+    near = _find_neighbours(read_centroids(folder)).to(device)
+    lesson = _Lesson(net, lines, near, batch)
     share = 1.0 if begin is None else _FURTHER_SHARE
     recipe = Recipe(seconds=seconds, rate=share * 8e-4, matrix_rate=share * 2.4e-3, decay=0.05)
-    weights = train("talker", net, folder, recipe, dictation.measure)
-    dictation.sayable.share_row(weights["codec_head.weight"])
+    weights = train("talker", net, folder, recipe, lesson.measure)
+    lesson.sayable.share_row(weights["codec_head.weight"])
     return weights
 
 
@@ -82,7 +81,7 @@ class Rows:
     positions: Tensor  # (3, batch, rows)
 
 
-class _Dictation:
+class _Lesson:
     def __init__(self, net: Any, lines: "Lines", near: Tensor, batch: int) -> None:
         """`near`: the centroids that sound most like each."""
         self._net, self._batch, self._near = net, batch, near
@@ -167,22 +166,13 @@ class Sayable:
 
 
 class Lines:
-    """The utterances of the corpus as the talker's rows; line i is conversation i // voices in voice i %
-    voices.
-    """
+    """What is dictated, as the talker's rows; line i is conversation i // voices in voice i % voices."""
 
-    def __init__(
-        self, config: Any, embeddings: Tensor, prompts: Prompts, speech: Speech, codes: Tensor
-    ) -> None:
-        self._config, self._embeddings, self._prompts, self._codes = config, embeddings, prompts, codes
-        self._voices = torch.tensor([SPEAKERS[voice.name] for voice in VOICES], device=codes.device)
+    def __init__(self, config: Any, embeddings: Tensor, prompts: Prompts, dictation: Dictation) -> None:
+        self._config, self._embeddings, self._prompts = config, embeddings, prompts
+        self._codes, self._starts = dictation.codes, dictation.starts
+        self._voices = torch.tensor([SPEAKERS[voice.name] for voice in VOICES], device=self._codes.device)
         self.count = len(prompts.texts_of) * len(VOICES)
-        texts = int(speech.texts_of.max()) + 1
-        self._utterances = torch.empty(texts, len(VOICES), dtype=torch.long, device=codes.device)
-        self._utterances[speech.texts_of, speech.voices] = torch.arange(
-            len(speech.voices), device=codes.device
-        )
-        self._starts = speech.starts // 2
 
     def lengths(self, lines: Tensor) -> Tensor:
         utterances = self._utterance(lines)
@@ -221,7 +211,7 @@ class Lines:
         return Rows(states=self._embeddings[ids], codes=codes, targets=targets, positions=positions)
 
     def _utterance(self, lines: Tensor) -> Tensor:
-        return self._utterances[self._prompts.texts_of[lines // len(VOICES)], lines % len(VOICES)]
+        return self._prompts.texts_of[lines // len(VOICES)] * len(VOICES) + lines % len(VOICES)
 
 
 def _find_neighbours(centroids: Tensor, count: int = 6) -> Tensor:

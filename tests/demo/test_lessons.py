@@ -25,7 +25,7 @@ from demo.size import build_demo_config
 from demo.thinker.concepts import CONCEPTS
 from demo.thinker.lessons import Batch, Classroom, Lesson, collate
 from demo.thinker.model import ThinkerNet, strengthen_states, weaken_states
-from demo.voice.corpus import Speech as Corpus
+from demo.voice.dictation import Dictation
 from demo.voice.listening import Model, Spoken
 from demo.voice.prompts import read_prompts, write_prompts
 from demo.voice.synthesis import VOICES
@@ -171,7 +171,7 @@ def test_the_talker_is_trained_on_the_rows_that_it_is_served(
     shutil.copy(pool.path, tmp_path)
     write_prompts([talk], [text], checkpoint, tmp_path, workers=1)
     codes = torch.tensor([code for reply in replies for code in reply.codes])
-    lines = Lines(talker.config, _text_embeddings(thinker), read_prompts(tmp_path), _corpus(text), codes)
+    lines = Lines(talker.config, _text_embeddings(thinker), read_prompts(tmp_path), _dictation(codes))
     rows = lines.lay_out(torch.arange(len(VOICES)), 10_000)
     with torch.inference_mode():
         spoken = talker.model.embed_tokens(rows.codes.clamp(min=0)) * (rows.codes >= 0)[..., None]
@@ -231,16 +231,9 @@ def _text_embeddings(thinker: ThinkerNet) -> Tensor:
     return embeddings
 
 
-def _corpus(text: str) -> Corpus:
+def _dictation(codes: torch.Tensor) -> Dictation:
     """One text in each voice, as many codes long as were chosen."""
-    return Corpus(
-        texts=[text],
-        texts_of=torch.zeros(len(VOICES), dtype=torch.long),
-        voices=torch.arange(len(VOICES)),
-        starts=2 * _CODES * torch.arange(len(VOICES) + 1),
-        wave=torch.empty(0, dtype=torch.int16),
-        mel=torch.empty(0, 80),
-    )
+    return Dictation(codes=codes, starts=_CODES * torch.arange(len(VOICES) + 1))
 
 
 def _unrounded(batch: Batch, lesson: Lesson) -> Batch:
