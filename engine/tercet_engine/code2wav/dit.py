@@ -8,7 +8,7 @@ Knows neither turns nor time; `windows` says what to decode.
 Shapes: c = 2 (conditioned, unconditioned); rows = blocks of all windows; width = frames in a row, at most 24.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, Final
@@ -24,6 +24,10 @@ from tercet_engine.code2wav.modulation import Timeline, TimelineBuilder
 from tercet_engine.code2wav.rows import Extent, Rows, build_rows
 from tercet_engine.code2wav.schedule import integrate
 from tercet_engine.code2wav.windows import BLOCK_FRAMES, FRAMES_PER_CODE
+from tercet_engine.decoder.team import has_runtime
+
+Evaluate = Callable[[int, torch.Tensor], torch.Tensor]
+"""(number of the evaluation, (c, rows, width, hidden)) -> the same after all layers and the output norm."""
 
 GUIDANCE: Final = 0.5
 GPU_BUCKETS: Final = (1, 2, 4, 8, 16, 32)
@@ -83,16 +87,25 @@ class BlockDit:
         self._num_codes: int = config.num_embeds
         rotations = build_rotations(net.rotary_embed, device)
         heads: int = config.num_attention_heads
-        self._layers = [DitLayer(block, rotations, heads, device, dtype) for block in net.transformer_blocks]
-        looking_back = sum(layer.looks_back for layer in self._layers)
+        if buckets is None:
+            buckets = GPU_BUCKETS if device.type == "cuda" else ()
+        self._buckets = buckets
+        self._compiled = None
+        self._layers: list[DitLayer] = []
+        if device.type == "cpu" and dtype == torch.float32 and not buckets and has_runtime():
+            from tercet_engine.code2wav.compiled_layers import CompiledLayers  # noqa: PLC0415 - compiles
+
+            self._compiled = CompiledLayers(net.transformer_blocks, rotations, heads)
+        else:
+            self._layers = [
+                DitLayer(block, rotations, heads, device, dtype) for block in net.transformer_blocks
+            ]
+        looking_back = sum(block.look_backward_block > 0 for block in net.transformer_blocks)
         self._past_shape = (looking_back, 2, BLOCK_FRAMES, 2, heads, config.head_dim)
         self._split_input(net)
         self._project_out = place_linear(net.proj_out.weight, net.proj_out.bias, device, dtype)
         self._timeline = lru_cache(maxsize=SCHEDULES_KEPT)(TimelineBuilder(net, device, dtype))
         self._speaker_encoder = net.input_embed.spk_encoder
-        if buckets is None:
-            buckets = GPU_BUCKETS if device.type == "cuda" else ()
-        self._buckets = buckets
         self._recorder = Recorder(device)
         self._memory: dict[int, torch.Tensor] = {}  # by number of evaluations
         self._recorded: dict[tuple[Solver, int], list[_Recorded]] = {}
@@ -213,21 +226,29 @@ class BlockDit:
 
     def _solve(self, timeline: Timeline, batch: Batch) -> torch.Tensor:
         """The mel (rows, width, mel); fills `batch.kept`."""
-        return integrate(timeline.schedule, partial(self._velocity, timeline, batch), batch.noise)
+        evaluate: Evaluate = partial(self._pass_layers, timeline, batch)
+        if self._compiled is not None:
+            evaluate = self._compiled.open(batch, timeline.table)
+        return integrate(timeline.schedule, partial(self._velocity, evaluate, batch), batch.noise)
 
     def _velocity(
-        self, timeline: Timeline, batch: Batch, evaluation: int, state: torch.Tensor
+        self, evaluate: Evaluate, batch: Batch, evaluation: int, state: torch.Tensor
     ) -> torch.Tensor:
         """`state` (rows, width, mel), and so the result: both passes of the network, guided."""
         projected = functional.linear(state.to(self.dtype), self._project_noise)
-        hidden = (projected + batch.known).flatten(0, 1)  # (c * rows, width, hidden)
-        pasts = iter(batch.iter_pasts(evaluation))
-        for layer, modulation in zip(self._layers, timeline.layers[evaluation], strict=True):
-            hidden = layer(hidden, modulation, batch.rows, next(pasts) if layer.looks_back else None)
-        normed = modulate(hidden, timeline.out[evaluation])
-        conditioned, unconditioned = normed.chunk(2)
+        conditioned, unconditioned = evaluate(evaluation, projected + batch.known)
         # The projection is linear, so the guidance can come before it, at half the work.
         return self._project_out(torch.lerp(unconditioned, conditioned, 1 + GUIDANCE)).float()
+
+    def _pass_layers(
+        self, timeline: Timeline, batch: Batch, evaluation: int, hidden: torch.Tensor
+    ) -> torch.Tensor:
+        """(c, rows, width, hidden) -> the same, after the output norm."""
+        lines = hidden.flatten(0, 1)
+        pasts = iter(batch.iter_pasts(evaluation))
+        for layer, modulation in zip(self._layers, timeline.layers[evaluation], strict=True):
+            lines = layer(lines, modulation, batch.rows, next(pasts) if layer.looks_back else None)
+        return modulate(lines, timeline.out[evaluation]).view(hidden.shape)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 The solver's times are fixed, so `dit` works all of them out once per schedule and never again.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,9 +30,14 @@ class LayerModulation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeline:
-    """A schedule and, for each of its evaluations, what it does to each layer and to the output norm."""
+    """A schedule and, for each of its evaluations, what it does to each layer and to the output norm.
+
+    `table` (evaluations, vectors, hidden) holds them all: of a layer six, a scale, a shift and a gate for its
+    attention and as many for its MLP, and at the end a scale and a shift for the output norm.
+    """
 
     schedule: Schedule
+    table: torch.Tensor
     layers: tuple[tuple[LayerModulation, ...], ...]  # [evaluation][layer]
     out: tuple[Modulation, ...]  # [evaluation]; its gate is one
 
@@ -49,27 +55,28 @@ class TimelineBuilder:
     def __call__(self, solver: Solver, points: int) -> Timeline:
         schedule = build_schedule(solver, points)
         embedded = torch.nn.functional.silu(self._embed(schedule.times))
-        by_layer = [self._split(norm(embedded)) for norm in self._norms]
-        scales, shifts = self._place(self._out_norm(embedded)).chunk(2, -1)
-        gate = torch.ones_like(scales[0])
+        given = [*(norm(embedded) for norm in self._norms), self._out_norm(embedded)]
+        count, hidden = embedded.shape
+        given = [modulations.to(self._device, self._dtype).view(count, -1, hidden) for modulations in given]
+        *layers, (scale, shift) = [each.unbind(1) for each in given]
+        ordered = [
+            vector
+            for shift_in, scale_in, gate_in, shift_mlp, scale_mlp, gate_mlp in layers
+            for vector in (1 + scale_in, shift_in, gate_in, 1 + scale_mlp, shift_mlp, gate_mlp)
+        ]
+        table = torch.stack([*ordered, 1 + scale, shift], 1)
+        gate = torch.ones_like(scale[0])
         return Timeline(
             schedule=schedule,
-            layers=tuple(zip(*by_layer, strict=True)),
-            out=tuple(
-                Modulation(scale=1 + scale, shift=shift, gate=gate)
-                for scale, shift in zip(scales, shifts, strict=True)
-            ),
+            table=table,
+            layers=tuple(tuple(self._split(vectors[:-2])) for vectors in table),
+            out=tuple(Modulation(scale=row[-2], shift=row[-1], gate=gate) for row in table),
         )
 
-    def _split(self, modulations: torch.Tensor) -> list[LayerModulation]:
-        """(evaluations, 6 * hidden) of one layer, apart."""
-        return [
-            LayerModulation(
-                attention=Modulation(shift=row[0], scale=1 + row[1], gate=row[2]),
-                mlp=Modulation(shift=row[3], scale=1 + row[4], gate=row[5]),
+    def _split(self, vectors: torch.Tensor) -> Iterator[LayerModulation]:
+        """(6 * layers, hidden) of an evaluation, by layer."""
+        for six in torch.split(vectors, 6):
+            attention, mlp = (
+                Modulation(scale=three[0], shift=three[1], gate=three[2]) for three in torch.split(six, 3)
             )
-            for row in self._place(modulations).view(len(modulations), 6, -1)
-        ]
-
-    def _place(self, modulations: torch.Tensor) -> torch.Tensor:
-        return modulations.to(self._device, self._dtype)
+            yield LayerModulation(attention=attention, mlp=mlp)

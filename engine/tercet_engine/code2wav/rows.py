@@ -33,7 +33,8 @@ class Rows:
     mean the known past of a window, in the order of the windows that have one; a row without a neighbour
     names itself and is masked. `kept`: the row of each window's last final block, for windows with one.
     `masks[before, after]` (2 * rows, 1, 1, keys): the keys that count when those neighbours are seen, None
-    for all; twice, for the conditioned and the unconditioned pass.
+    for all; twice, for the conditioned and the unconditioned pass. `reach` (count, 4) on the CPU: for each
+    row, as numbers or -1, the row before, the row after, its frames, and which of the kept it is.
     """
 
     width: int
@@ -43,6 +44,12 @@ class Rows:
     before: torch.Tensor | None
     after: torch.Tensor | None
     masks: dict[tuple[bool, bool], torch.Tensor | None]
+    reach: torch.Tensor
+
+    @property
+    def lines(self) -> int:
+        """Frames of all rows in both passes."""
+        return 2 * self.count * self.width
 
     def lay_out(self, sequences: Sequence[torch.Tensor]) -> torch.Tensor:
         """(frames, n) of each window -> (rows, width, n), padded with zeros."""
@@ -91,7 +98,16 @@ def build_rows(extents: Sequence[Extent], device: torch.device, count: int | Non
         before=None if alone else before.to(device),
         after=None if alone else after.to(device),
         masks=_build_masks(parts, device, always=is_fixed),
+        reach=_list_reach(before.where(has_before, -1), after.where(has_after, -1), frames, kept),
     )
+
+
+def _list_reach(
+    before: torch.Tensor, after: torch.Tensor, frames: Sequence[int], kept: Sequence[int]
+) -> torch.Tensor:
+    keeps = torch.full_like(before, -1)
+    keeps[kept] = torch.arange(len(kept))
+    return torch.stack([before, after, torch.tensor(frames, dtype=torch.long), keeps], 1)
 
 
 def _lay_out_spans(extents: Sequence[Extent]) -> list[range]:

@@ -32,6 +32,8 @@ _TYPES: Final = {
     Kind.FLOAT32: torch.float32,
     Kind.INT8: torch.int8,
 }
+_AT_ONCE: Final = 20 * MANY_ROWS
+"""Rows that all tiles are multiplied with, before others are: they stay in the nearer caches meanwhile."""
 _count_tiles = inline(count_tiles)
 
 
@@ -52,25 +54,27 @@ def compile_product(kind: int) -> Any:
     def multiply(told, rows):
         job = numba.carray(told, 1)[0]
         threads, thread = count_threads(), get_thread()
-        tile, end = job.tiles * thread // threads, job.tiles * (thread + 1) // threads
+        first, end = job.tiles * thread // threads, job.tiles * (thread + 1) // threads
         tile_bytes, many = job.steps * size, _count_tiles(min(rows, MANY_ROWS))
-        while tile < end:
-            tiles = many if tile + many <= end else 1
-            for row in range(0, rows, MANY_ROWS):
-                multiply_tiles(
-                    job.source + row * job.row_bytes,
-                    job.row_bytes,
-                    job.weight + tile * tile_bytes,
-                    tile_bytes,
-                    job.steps,
-                    job.start + tile * tile_width,
-                    job.target + row * job.out_bytes + tile * tile_width,
-                    job.out_bytes,
-                    kind,
-                    min(rows - row, MANY_ROWS),
-                    tiles,
-                )
-            tile += tiles
+        for start in range(0, rows, _AT_ONCE):
+            tile, stop = first, min(rows, start + _AT_ONCE)
+            while tile < end:
+                tiles = many if tile + many <= end else 1
+                for row in range(start, stop, MANY_ROWS):
+                    multiply_tiles(
+                        job.source + row * job.row_bytes,
+                        job.row_bytes,
+                        job.weight + tile * tile_bytes,
+                        tile_bytes,
+                        job.steps,
+                        job.start + tile * tile_width,
+                        job.target + row * job.out_bytes + tile * tile_width,
+                        job.out_bytes,
+                        kind,
+                        min(stop - row, MANY_ROWS),
+                        tiles,
+                    )
+                tile += tiles
 
     return multiply
 
