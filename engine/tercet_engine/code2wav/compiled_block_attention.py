@@ -79,6 +79,16 @@ def _lay(address, step, apart, count, at, head, rotations, turned, keys, values,
 
 
 @inline
+def _lay_queries(address, step, count, head, rotations, scale, queries, dim):
+    for i in range(count):
+        query = numba.carray(point(address + 4 * i * step, _float), dim)
+        if head == 0:
+            _turn(query, rotations[i], scale, queries[i])
+        else:
+            _copy(query, scale, queries[i])
+
+
+@inline
 def _keep(address, step, apart, target, target_step, target_apart, dim):
     """A block's keys and values as they are, for the window that follows."""
     for t in range(BLOCK_FRAMES):
@@ -198,12 +208,7 @@ def compile_block_attention(dim: int) -> Any:
                 more, following = reach[near[1], 2], at_key + 4 * scene.width * job.step
                 _lay(following, job.step, hidden, more, there, head, end, turned, keys, values, dim)
                 there += more
-            for i in range(frames):
-                query = numba.carray(point(at_query + 4 * i * job.step, _float), dim)
-                if head == 0:
-                    _turn(query, middle[i], scale, queries[i])
-                else:
-                    _copy(query, scale, queries[i])
+            _lay_queries(at_query, job.step, frames, head, middle, scale, queries, dim)
             _multiply(queries, keys, (there + WIDTH - 1) // WIDTH, dim, start, scores, frames)
             for i in range(frames):
                 _weigh(scores[i], there)
