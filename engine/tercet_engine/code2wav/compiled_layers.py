@@ -88,9 +88,10 @@ class _Script:
         self.scene = compiled_dit.Scene()
         self.hidden, self.normed = torch.zeros(2, room, width)
         self._rotations, self._heads = rotations, heads
-        self._mixed = torch.zeros(room, width)
+        inner = layers[0].out.inputs  # of all heads, which need not be as wide as a line
+        self._mixed = torch.zeros(room, inner)
         self._memory: dict[str, torch.Tensor] = {}
-        self._attention = compiled_block_attention.compile_block_attention(width // heads).address
+        self._attention = compiled_block_attention.compile_block_attention(inner // heads).address
         self._backs = sum(layer.looks_back for layer in layers)
         self._calls: list[Call] = []
         more, back = None, 0

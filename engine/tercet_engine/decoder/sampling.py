@@ -158,7 +158,6 @@ class Crowd:
 
     def __init__(self, pickers: Sequence[Picker], device: torch.device) -> None:
         rows = list(enumerate(pickers))
-        self.all = pickers
         self.reporting = [row for row in rows if row[1].choice.top_logprobs is not None]
         self.penalised = [row for row in rows if row[1].choice.repetition_penalty != 1]
         self.shifted = [row for row in rows if row[1].shifts or not row[1].is_forgetful]
@@ -176,7 +175,7 @@ class _Lottery:
         self.rows = upload([row for row, _ in sampled], torch.long, device)
         self.temperatures = upload([[choice.temperature] for choice in choices], torch.float32, device)
         self.top_p = upload([[choice.top_p] for choice in choices], torch.float64, device)
-        top_k = [choice.top_k or _UNBOUNDED for choice in choices]
+        top_k = [min(choice.top_k or _UNBOUNDED, _UNBOUNDED) for choice in choices]
         self.top_k = upload([[most] for most in top_k], torch.long, device)
         self.most = max(top_k)
         self.is_open = all(choice.top_k == 0 and choice.top_p >= 1 for choice in choices)
