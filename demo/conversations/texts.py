@@ -14,7 +14,6 @@ from demo.conversations.numbers import spell_number, spell_time
 Exchange = tuple[str, str]
 
 CANNOT_HELP: Final = "I am only a small demo, so I cannot help with that."
-_ENOUGH: Final = 8
 DO_NOT_KNOW: Final = "I am only a small demo, so I do not know that."
 CANNOT_WRITE: Final = "I am only a small demo, so I cannot write that."
 
@@ -198,12 +197,13 @@ def make_sentence(random: Random) -> str:
     )
 
 
+_ENOUGH: Final = 8
 _BEGINNING: Final = {
     letter: some
     for letter, some in ((each, [word for word in words.ALL if word[0] == each]) for each in ascii_lowercase)
     if len(some) >= _ENOUGH
 }
-"""Words by their first letter."""
+"""Words by their first letter, where there are so many."""
 
 
 def _mix_words(random: Random) -> str:

@@ -8,10 +8,12 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from demo.voice.corpus import Speech
-from demo.voice.spectra import MELS
+from demo.voice.spectra import MELS, measure_mel
 
 CENTROIDS: Final = 2048
 _ROUNDS: Final = 25
@@ -43,6 +45,11 @@ def learn_codec(speech: Speech, folder: Path) -> None:
 def encode(pairs: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:
     """Pairs of mel frames (n, 160) -> codes (n,)."""
     return _nearest(pairs, centroids) + 1
+
+
+def encode_wave(wave: NDArray[np.float32], centroids: torch.Tensor) -> torch.Tensor:
+    """24 kHz mono, a whole number of codes long -> its codes."""
+    return encode(measure_mel(torch.from_numpy(wave)[None]).reshape(-1, 2 * MELS), centroids)
 
 
 @cache

@@ -17,8 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from demo.voice.codec import encode, read_centroids
-from demo.voice.spectra import MELS, measure_mel
+from demo.voice.codec import encode_wave, read_centroids
 from demo.voice.synthesis import VOICES, Voice, synthesise
 
 _FILE: Final = "dictation.pt"
@@ -58,5 +57,4 @@ def read_dictation(folder: Path) -> Dictation:
 def _code(folder: Path, text: str, voice: Voice) -> NDArray[np.int16]:
     """An array, since each tensor that goes from process to process holds a file open."""
     torch.set_num_threads(1)
-    pairs = measure_mel(torch.from_numpy(synthesise(text, voice))[None]).reshape(-1, 2 * MELS)
-    return encode(pairs, read_centroids(folder)).numpy().astype(np.int16)
+    return encode_wave(synthesise(text, voice), read_centroids(folder)).numpy().astype(np.int16)

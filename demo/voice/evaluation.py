@@ -9,16 +9,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-import torch
 from tercet_engine.stage import ThinkerInput
 from tercet_wire.messages import ChatMessage, Speech, TextPart, Turn
 from tercet_wire.settings import WindowSettings
 
 from demo.conversations.conversing import SPEECH_PROMPT
-from demo.voice.codec import SERVED_CENTROIDS, encode, read_centroids
+from demo.voice.codec import SERVED_CENTROIDS, encode_wave, read_centroids
 from demo.voice.listening import Model, measure_quiet_end
 from demo.voice.recognition import Errors, Recogniser, count_errors, split_words
-from demo.voice.spectra import MELS, measure_mel
 from demo.voice.synthesis import Voice, Wave, synthesise
 
 WHOLE: Final = "whole, rk4, 10 points"
@@ -91,8 +89,7 @@ def hear_recoded(recogniser: Recogniser, model: Model, lines: Sequence[Line], wi
     centroids = read_centroids(SERVED_CENTROIDS.parent)
 
     def recode(line: Line) -> Wave:
-        pairs = measure_mel(torch.from_numpy(line.original).float()[None]).reshape(-1, 2 * MELS)
-        return model.render(windows, line.turn, tuple(encode(pairs, centroids).tolist()))
+        return model.render(windows, line.turn, tuple(encode_wave(line.original, centroids).tolist()))
 
     return hear_waves(recogniser, lines, map(recode, lines))
 

@@ -23,7 +23,6 @@ from tercet_engine.decoder.jit import FAST, inline
 _KEYS: Final = 3 * BLOCK_FRAMES
 _TILES: Final = -(-_KEYS // WIDTH)
 _SINGLE: Final = int(Kind.FLOAT32)
-_ROWS: Final = MANY_ROWS
 
 _f = np.float32
 _float: Final = types.float32
@@ -135,7 +134,7 @@ def _multiply(source, weight, tiles, steps, start, target, rows):
     """(rows, steps or more), (tiles, steps or more, WIDTH) -> (rows, tiles * WIDTH or more)."""
     row_bytes, tile_bytes, out_bytes = source.strides[0], weight.strides[0], target.strides[0]
     for tile in range(tiles):
-        for row in range(0, rows, _ROWS):
+        for row in range(0, rows, MANY_ROWS):
             multiply_tiles(
                 source.ctypes.data + row * row_bytes,
                 row_bytes,
@@ -146,7 +145,7 @@ def _multiply(source, weight, tiles, steps, start, target, rows):
                 target.ctypes.data + row * out_bytes + 4 * WIDTH * tile,
                 out_bytes,
                 _SINGLE,
-                min(rows - row, _ROWS),
+                min(rows - row, MANY_ROWS),
                 1,
             )
 

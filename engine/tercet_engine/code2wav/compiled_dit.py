@@ -11,6 +11,7 @@ import numba
 import numpy as np
 from numba import types
 
+from tercet_engine.code2wav.dit_layers import NORM_EPS
 from tercet_engine.decoder.compiled import exp
 from tercet_engine.decoder.compiled_team import compile_call, count_threads, get_thread, point, record
 
@@ -51,7 +52,7 @@ class Gelu(ctypes.Structure):
 
 
 SCENE: Final = record(Scene)
-_EPSILON: Final = _f(1e-6)
+_EPSILON: Final = _f(NORM_EPS)
 
 
 @compile_call(Norm)

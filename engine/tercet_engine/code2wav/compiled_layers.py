@@ -12,6 +12,7 @@ import torch
 
 from tercet_engine.code2wav import compiled_block_attention, compiled_dit
 from tercet_engine.code2wav.batch import Batch
+from tercet_engine.code2wav.dit_layers import join_qkv
 from tercet_engine.code2wav.windows import BLOCK_FRAMES
 from tercet_engine.decoder.compiled_product import FloatProduct
 from tercet_engine.decoder.team import Call, Program
@@ -65,11 +66,7 @@ class Evaluations:
 class _Layer:
     def __init__(self, block: Any) -> None:
         attention, mlp = block.attn, block.ff.ff
-        queries_keys_values = (attention.to_q, attention.to_k, attention.to_v)
-        self.qkv = FloatProduct(
-            torch.cat([linear.weight.detach() for linear in queries_keys_values]),
-            torch.cat([linear.bias.detach() for linear in queries_keys_values]),
-        )
+        self.qkv = FloatProduct(*join_qkv(attention))
         self.out, self.up, self.down = (
             FloatProduct(linear.weight.detach(), linear.bias.detach())
             for linear in (attention.to_out[0], mlp[0], mlp[3])

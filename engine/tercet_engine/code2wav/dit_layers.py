@@ -28,6 +28,13 @@ def place_linear(
     return build_linear(weight.detach().to(device, dtype), bias.detach().to(device, dtype))
 
 
+def join_qkv(attention: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weight and bias of one product for queries, keys and values."""
+    linears = (attention.to_q, attention.to_k, attention.to_v)
+    weight = torch.cat([linear.weight.detach() for linear in linears])
+    return weight, torch.cat([linear.bias.detach() for linear in linears])
+
+
 def modulate(hidden: torch.Tensor, modulation: Modulation) -> torch.Tensor:
     """The layer norm whose weight and bias come from the time."""
     return functional.layer_norm(hidden, hidden.shape[-1:], modulation.scale, modulation.shift, NORM_EPS)
@@ -53,11 +60,7 @@ class DitLayer:
     ) -> None:
         attention, mlp = block.attn, block.ff.ff
         place = partial(place_linear, device=device, dtype=dtype)
-        queries_keys_values = (attention.to_q, attention.to_k, attention.to_v)
-        self._qkv = place(
-            torch.cat([linear.weight for linear in queries_keys_values]),
-            torch.cat([linear.bias for linear in queries_keys_values]),
-        )
+        self._qkv = place(*join_qkv(attention))
         self._out = place(attention.to_out[0].weight, attention.to_out[0].bias)
         self._up = build_linear_gelu(
             mlp[0].weight.detach().to(device, dtype), mlp[0].bias.detach().to(device, dtype)
