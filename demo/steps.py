@@ -24,7 +24,7 @@ from demo.thinker.naming import ENCODERS, train_encoders
 from demo.thinker.training import train_thinker
 from demo.voice.codec import SERVED_CENTROIDS, learn_codec
 from demo.voice.corpus import make_speech, read_speech
-from demo.voice.dictation import write_dictation
+from demo.voice.dictation import read_dictation, write_dictation
 from demo.voice.dit import train_dit
 from demo.voice.prompts import write_prompts
 from demo.voice.speakers import build_speakers
@@ -124,7 +124,12 @@ def _train_dit(setting: Setting) -> None:
     config = build_demo_config().token2wav_config.dit_config
     speech = read_speech(setting.folder).to(setting.torch_device)
     weights = train_dit(
-        config, speech, setting.folder, seconds=setting.duration("dit"), batch=setting.batch("dit")
+        config,
+        speech,
+        setting.folder,
+        seconds=setting.duration("dit"),
+        batch=setting.batch("dit"),
+        begin=setting.begin("dit"),
     )
     _keep(weights, setting, "dit")
 
@@ -176,8 +181,9 @@ def _train_thinker(setting: Setting) -> None:
 
 
 def _write_prompts(setting: Setting) -> None:
-    talks = _draw_dictated(setting)
-    write_prompts(talks, _list_texts(talks), _find_processor(setting), setting.folder, os.cpu_count() or 1)
+    texts = read_dictation(setting.folder).texts
+    talks, checkpoint = _draw_dictated(setting), _find_processor(setting)
+    write_prompts(talks, texts, checkpoint, setting.folder, os.cpu_count() or 1)
 
 
 def _find_processor(setting: Setting) -> Path:
@@ -236,6 +242,6 @@ STEPS: Final = {
     "talker": Step(run=_train_talker, makes="talker.pt"),
     "assemble": Step(run=_assemble, makes="checkpoint"),
 }
-FURTHER: Final = ("thinker", "talker", "vocoder")
+FURTHER: Final = ("thinker", "talker", "dit", "vocoder")
 LANES: Final = (("encoders", "thinker", "dit"), ("talker", "vocoder"))
 """What is trained side by side; within a lane one after the other, for the cores."""

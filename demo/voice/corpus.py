@@ -1,8 +1,7 @@
 """The spoken corpus: every sentence in every voice, as sound and as mel, one after the other in one file."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 
 from demo.voice.spectra import HOP, measure_mel
-from demo.voice.synthesis import VOICES, synthesise_all
+from demo.voice.synthesis import CHELSIES_SHARE, VOICES, synthesise_all
 
 _FILE: Final = "speech.pt"
 _BATCH_S: Final = 60
@@ -19,22 +18,15 @@ _RATE: Final = 24_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speech:
-    """Utterance i says `texts[texts_of[i]]` in voice `voices[i]` and covers frames starts[i] to starts[i +
-    1].
-    """
+    """Utterance i is in voice `voices[i]` and covers frames starts[i] to starts[i + 1]."""
 
-    texts: list[str]
-    texts_of: torch.Tensor  # (utterances,)
     voices: torch.Tensor  # (utterances,) index into VOICES
     starts: torch.Tensor  # (utterances + 1,) in frames, all even
     wave: torch.Tensor  # (samples,) int16
     mel: torch.Tensor  # (frames, 80)
 
     def to(self, device: torch.device) -> "Speech":
-        moved = {
-            name: getattr(self, name).to(device) for name in ("texts_of", "voices", "starts", "wave", "mel")
-        }
-        return Speech(texts=self.texts, **moved)
+        return Speech(**{each.name: getattr(self, each.name).to(device) for each in fields(self)})
 
 
 def make_speech(texts: Sequence[str], folder: Path, workers: int, device: torch.device) -> None:
@@ -42,11 +34,10 @@ def make_speech(texts: Sequence[str], folder: Path, workers: int, device: torch.
     path = folder / _FILE
     if path.exists():
         return
-    waves, texts_of, voices = [], [], []
+    waves, voices = [], []
     for number, voice in enumerate(VOICES):
-        for index, wave in enumerate(synthesise_all(texts, voice, workers)):
+        for wave in synthesise_all(texts, voice, workers):
             waves.append((wave * 32_767).round().clip(-32_768, 32_767).astype(np.int16))
-            texts_of.append(index)
             voices.append(number)
     lengths = torch.tensor([len(wave) // HOP for wave in waves])
     starts = torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)])
@@ -55,8 +46,6 @@ def make_speech(texts: Sequence[str], folder: Path, workers: int, device: torch.
     partial = path.with_suffix(".partial")
     torch.save(
         {
-            "texts": json.dumps(list(texts)),
-            "texts_of": torch.tensor(texts_of),
             "voices": torch.tensor(voices),
             "starts": starts,
             "wave": torch.from_numpy(np.concatenate(waves)),
@@ -69,7 +58,19 @@ def make_speech(texts: Sequence[str], folder: Path, workers: int, device: torch.
 
 def read_speech(folder: Path) -> Speech:
     held = torch.load(folder / _FILE, weights_only=True, mmap=True)
-    return Speech(**{**held, "texts": json.loads(held["texts"])})
+    return Speech(**{each.name: held[each.name] for each in fields(Speech)})
+
+
+def draw_frames(speech: Speech, count: int, width: int) -> torch.Tensor:
+    """(count,) frames from each of which on `width` more are there, `CHELSIES_SHARE` of them hers: all of her
+    utterances stand before Ethan's.
+    """
+    share = torch.rand(count, device=speech.mel.device)
+    ethans = int(speech.starts[int((speech.voices == 1).nonzero()[0])])
+    end = int(speech.starts[-1]) - width
+    hers = share / CHELSIES_SHARE * ethans
+    his = ethans + (share - CHELSIES_SHARE) / (1 - CHELSIES_SHARE) * (end - ethans)
+    return torch.where(share < CHELSIES_SHARE, hers, his).long()
 
 
 def cut_waves(speech: Speech, frames: torch.Tensor, count: int) -> torch.Tensor:

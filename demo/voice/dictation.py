@@ -4,9 +4,10 @@ They are many more than those whose sound the other parts learn from, since it h
 all others: on 8,000 sentences a code cost it 0.32 nats, on new ones 0.43.
 """
 
+import json
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -28,11 +29,12 @@ _CHUNK: Final = 64
 class Dictation:
     """Utterance `text * voices + voice` has the codes from starts[i] to starts[i + 1]."""
 
+    texts: tuple[str, ...]
     codes: Tensor  # (codes of all utterances,)
     starts: Tensor  # (utterances + 1,)
 
     def to(self, device: torch.device) -> "Dictation":
-        return Dictation(**{each.name: getattr(self, each.name).to(device) for each in fields(self)})
+        return replace(self, codes=self.codes.to(device), starts=self.starts.to(device))
 
 
 def write_dictation(texts: Sequence[str], folder: Path, workers: int) -> None:
@@ -45,13 +47,15 @@ def write_dictation(texts: Sequence[str], folder: Path, workers: int) -> None:
     starts = torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)])
     print(f"dictation: {len(codes)} utterances, {int(starts[-1]) / 180_000:.1f} hours", flush=True)
     partial_file = (folder / _FILE).with_suffix(".partial")
-    torch.save({"codes": torch.from_numpy(np.concatenate(codes)), "starts": starts}, partial_file)
+    held = {"texts": json.dumps(texts), "codes": torch.from_numpy(np.concatenate(codes)), "starts": starts}
+    torch.save(held, partial_file)
     partial_file.rename(folder / _FILE)
 
 
 def read_dictation(folder: Path) -> Dictation:
     held = torch.load(folder / _FILE, weights_only=True)
-    return Dictation(codes=held["codes"].long(), starts=held["starts"])
+    texts = tuple(json.loads(held["texts"]))
+    return Dictation(texts=texts, codes=held["codes"].long(), starts=held["starts"])
 
 
 def _code(folder: Path, text: str, voice: Voice) -> NDArray[np.int16]:

@@ -14,7 +14,7 @@ from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniTo
 
 from demo.training import Recipe, train
 from demo.voice.codec import read_codec
-from demo.voice.corpus import Speech, cut_mels
+from demo.voice.corpus import Speech, cut_mels, draw_frames
 from demo.voice.speakers import REFERENCE_FRAMES, build_speaker_vectors
 
 _FRAMES: Final = 192
@@ -22,15 +22,30 @@ _DROP_ALL: Final = 0.15
 _DROP_VOICE: Final = 0.1
 _MASK_CODE: Final = 0.02
 """Share of codes that are exchanged for others: the talker is not always right either."""
+_FURTHER_SHARE: Final = 0.4
+"""Of the rates, for one that is trained already."""
 
 
-def train_dit(config: Any, speech: Speech, folder: Path, *, seconds: float, batch: int) -> dict[str, Tensor]:
+def train_dit(
+    config: Any,
+    speech: Speech,
+    folder: Path,
+    *,
+    seconds: float,
+    batch: int,
+    begin: dict[str, Tensor] | None = None,
+) -> dict[str, Tensor]:
+    """`begin` is what an earlier training made, to go on from there at a lower rate."""
     device = speech.mel.device
     net = Qwen2_5OmniToken2WavDiTModel._from_config(config, attn_implementation="sdpa").to(device).train()
     centroids, codes = read_codec(folder)
-    _start_from_centroids(net, centroids)
+    if begin is None:
+        _start_from_centroids(net, centroids)
+    else:
+        net.load_state_dict(begin)
     flow = _Flow(net, speech, codes.to(device), build_speaker_vectors(config.enc_emb_dim).to(device), batch)
-    recipe = Recipe(seconds=seconds, rate=1e-3)
+    share = 1.0 if begin is None else _FURTHER_SHARE
+    recipe = Recipe(seconds=seconds, rate=share * 1e-3, matrix_rate=share * 3e-3)
     return train("dit", net, folder, recipe, flow.measure)
 
 
@@ -45,7 +60,6 @@ class _Flow:
         )
         lengths = speech.starts.diff()
         self._voice_of_frame = speech.voices.repeat_interleave(lengths)
-        self._frames = int(speech.starts[-1])
         self._of_voice = [
             (self._voice_of_frame[:-REFERENCE_FRAMES] == voice).nonzero()[:, 0]
             for voice in range(len(speakers))
@@ -54,7 +68,7 @@ class _Flow:
     def measure(self, progress: float) -> dict[str, Tensor]:
         del progress
         device, count = self._codes.device, self._batch
-        starts = 2 * torch.randint((self._frames - _FRAMES) // 2, (count,), device=device)
+        starts = draw_frames(self._speech, count, _FRAMES) // 2 * 2
         mel = cut_mels(self._speech, starts, _FRAMES)
         codes = self._codes[starts[:, None] // 2 + torch.arange(_FRAMES // 2, device=device)]
         wrong = torch.rand(codes.shape, device=device) < _MASK_CODE

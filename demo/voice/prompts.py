@@ -30,7 +30,7 @@ _CHUNK: Final = 200
 class Prompts:
     """Conversation i has rows prompt_starts[i] to prompt_starts[i + 1], then says the bytes of its reply."""
 
-    texts_of: Tensor  # (conversations,) index into the corpus's texts
+    texts_of: Tensor  # (conversations,) index into the dictation's texts
     ids: Tensor  # (rows,)
     positions: Tensor  # (3, rows)
     prompt_starts: Tensor
@@ -54,12 +54,17 @@ class _Prompt:
 def write_prompts(
     talks: Sequence[Conversation], texts: Sequence[str], checkpoint: Path, folder: Path, workers: int
 ) -> None:
-    """`checkpoint` is of any demo: only its processor is used."""
+    """`texts` are the dictation's; `checkpoint` is of any demo: only its processor is used.
+
+    Raises ValueError for a reply that is not dictated.
+    """
+    numbers = {text: number for number, text in enumerate(texts)}
+    if missing := next((talk.reply for talk in talks if talk.reply not in numbers), None):
+        raise ValueError(f"not in the dictation: {missing!r}; make the dictation again, for these talks")
     chunks = [talks[first : first + _CHUNK] for first in range(0, len(talks), _CHUNK)]
     with ProcessPoolExecutor(workers) as pool:
         found = pool.map(partial(_prepare, checkpoint, folder), chunks)
         prompts = [prompt for some in found for prompt in some]
-    numbers = {text: number for number, text in enumerate(texts)}
     replies = [list(talk.reply.encode()) for talk in talks]
     held = {
         "texts_of": torch.tensor([numbers[talk.reply] for talk in talks]),

@@ -41,7 +41,7 @@ class Voice:
 VOICES: Final = (Voice(name="Chelsie", variant="en-us+f5"), Voice(name="Ethan", variant="en-us"))
 
 CHELSIES_SHARE: Final = 0.6
-"""Of what talker and vocoder learn from: her words are heard wrong more often than Ethan's."""
+"""Of what talker, DiT and vocoder learn from: her words are heard wrong more often than Ethan's."""
 
 
 def synthesise(text: str, voice: Voice) -> Wave:

@@ -13,9 +13,8 @@ from torch.nn import functional
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniToken2WavBigVGANModel
 
 from demo.training import Recipe, train
-from demo.voice.corpus import Speech, cut_mels, cut_waves
+from demo.voice.corpus import Speech, cut_mels, cut_waves, draw_frames
 from demo.voice.spectra import measure_amplitude, measure_mel
-from demo.voice.synthesis import CHELSIES_SHARE
 
 _FRAMES: Final = 36
 _RESOLUTIONS: Final = ((1024, 256), (512, 128), (2048, 512), (256, 64))
@@ -76,7 +75,6 @@ class _Lessons:
         self._net, self._speech, self._batch = net, speech, batch
         self._judges_from, self._mel_weight = judges_from, mel_weight
         device = speech.mel.device
-        self._ethans_start = int(speech.starts[int((speech.voices == 1).nonzero()[0])])
         self._judges = nn.ModuleList(_Judge(fft, hop) for fft, hop in _RESOLUTIONS[:3]).to(device)
         self._judges_optimizer = torch.optim.AdamW(
             self._judges.parameters(), lr=_JUDGES_RATE, betas=(0.8, 0.99), foreach=True
@@ -84,7 +82,7 @@ class _Lessons:
 
     def measure(self, progress: float) -> dict[str, Tensor]:
         speech = self._speech
-        starts = self._draw_starts()
+        starts = draw_frames(speech, self._batch, _FRAMES)
         mel, true = cut_mels(speech, starts, _FRAMES), cut_waves(speech, starts, _FRAMES)
         made = render(self._net, mel)
         mel_error = (measure_mel(made) - measure_mel(true)).abs().mean()
@@ -95,14 +93,6 @@ class _Lessons:
             shown["judges"] = self._teach_judges(made.detach(), true)
             loss = loss + self._judge(made, true)
         return {"loss": loss, **shown}
-
-    def _draw_starts(self) -> Tensor:
-        """All of Chelsie's utterances stand before Ethan's."""
-        speech, share = self._speech, torch.rand(self._batch, device=self._speech.mel.device)
-        ethans, end = self._ethans_start, int(speech.starts[-1]) - _FRAMES
-        hers = share / CHELSIES_SHARE * ethans
-        his = ethans + (share - CHELSIES_SHARE) / (1 - CHELSIES_SHARE) * (end - ethans)
-        return torch.where(share < CHELSIES_SHARE, hers, his).long()
 
     def _teach_judges(self, made: Tensor, true: Tensor) -> Tensor:
         error = made.new_zeros(())

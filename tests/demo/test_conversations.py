@@ -7,7 +7,14 @@ import pytest
 from tercet_gateway.conversation import PERSONA_REPLY, SPEECH_PROMPT
 
 from demo.conversations import conversing
-from demo.conversations.conversing import Kind, draw_conversations, draw_sentences, draw_talks
+from demo.conversations.conversing import (
+    Kind,
+    draw_alike,
+    draw_conversations,
+    draw_sentences,
+    draw_talks,
+    is_held_out,
+)
 from demo.conversations.numbers import spell_number, spell_time
 from demo.conversations.scenes import Conversation
 
@@ -53,8 +60,14 @@ def test_nothing_held_out_is_trained_on(kind: Kind) -> None:
 
 
 def test_sentences_held_out_are_new_in_every_form() -> None:
-    trained = {talk.reply for talk in draw_talks(1, 0, 1000) if talk.topic == "repeating"}
+    trained = {talk.reply for talk in draw_talks(1, 0, 1000)}
     assert not trained & set(draw_sentences(1, 300, held_out=True))
+
+
+def test_sentences_alike_keep_what_is_held_out_out() -> None:
+    alike = list(islice(draw_alike(1), 1000))
+    assert not any(is_held_out(talk.topic, talk.messages[-1].parts, talk.reply) for talk in alike)
+    assert len({talk.reply for talk in alike}) > 900
 
 
 def test_a_seed_gives_the_same_conversations_again() -> None:

@@ -171,7 +171,7 @@ def test_the_talker_is_trained_on_the_rows_that_it_is_served(
     shutil.copy(pool.path, tmp_path)
     write_prompts([talk], [text], checkpoint, tmp_path, workers=1)
     codes = torch.tensor([code for reply in replies for code in reply.codes])
-    lines = Lines(talker.config, _text_embeddings(thinker), read_prompts(tmp_path), _dictation(codes))
+    lines = Lines(talker.config, _text_embeddings(thinker), read_prompts(tmp_path), _dictation(text, codes))
     rows = lines.lay_out(torch.arange(len(VOICES)), 10_000)
     with torch.inference_mode():
         spoken = talker.model.embed_tokens(rows.codes.clamp(min=0)) * (rows.codes >= 0)[..., None]
@@ -183,6 +183,12 @@ def test_the_talker_is_trained_on_the_rows_that_it_is_served(
     scores = talker.codec_head(hidden[is_code])
     scores[:, list(_END_CODES)] = float("-inf")
     assert scores.argmax(-1).tolist() == codes.tolist()
+
+
+def test_what_is_not_dictated_has_no_prompt(checkpoint: Path, tmp_path: Path) -> None:
+    talk = next(draw_conversations(6, kind="text"))
+    with pytest.raises(ValueError, match="not in the dictation"):
+        write_prompts([talk], [f"{talk.reply} again"], checkpoint, tmp_path, workers=1)
 
 
 def test_transformers_loads_the_checkpoint_as_it_is(checkpoint: Path) -> None:
@@ -231,9 +237,9 @@ def _text_embeddings(thinker: ThinkerNet) -> Tensor:
     return embeddings
 
 
-def _dictation(codes: torch.Tensor) -> Dictation:
+def _dictation(text: str, codes: torch.Tensor) -> Dictation:
     """One text in each voice, as many codes long as were chosen."""
-    return Dictation(codes=codes, starts=_CODES * torch.arange(len(VOICES) + 1))
+    return Dictation(texts=(text,), codes=codes, starts=_CODES * torch.arange(len(VOICES) + 1))
 
 
 def _unrounded(batch: Batch, lesson: Lesson) -> Batch:
