@@ -204,17 +204,18 @@ class StepLoop(Generic[Input, Output]):
     def _take_step(self, shares: Sequence[Share]) -> None:
         began_s = time.perf_counter()
         self._step(shares)
-        singles = sum(share.rows == 1 for share in shares)
-        prompt_rows = sum(share.rows for share in shares) - singles
+        rows = [share.rows for share in shares]
+        singles = rows.count(1)
+        prompt_rows = sum(rows) - singles
         self._pace.note(singles=singles, prompt_rows=prompt_rows, took_s=time.perf_counter() - began_s)
 
     def _measure(self) -> Load:
-        now_s = self._clock()
+        replies = (turn.reply for turn in self._turns.values())
         return Load(
             turns=len(self._seats),
             waiting=len(self._turns) - len(self._seats),
             kv_used=self._scheduler.kv_used,
-            lateness_s=max((turn.reply.lateness_s(now_s) for turn in self._turns.values()), default=0.0),
+            lateness_s=self._stage.find_lateness_s(replies, self._clock()),
         )
 
     def _rest(self) -> None:

@@ -5,7 +5,7 @@ bias included; so the codec embeddings, which the reference adds before that lay
 without it, all at once at load. Of the thinker's weights only a few embedding rows are read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from tercet_wire.messages import StageFailure
@@ -62,6 +62,9 @@ class TalkerStage:
         self, portions: Sequence[Portion[TalkerReply]], rows: torch.Tensor, hidden: torch.Tensor
     ) -> None:
         """Codes are all that leaves the talker."""
+
+    def find_lateness_s(self, replies: Iterable[TalkerReply], now_s: float) -> float:
+        return max((reply.find_lateness_s(now_s) for reply in replies), default=0.0)
 
     def close(self) -> None:
         """The talker keeps nothing outside the loop's thread."""

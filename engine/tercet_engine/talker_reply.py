@@ -202,7 +202,7 @@ class TalkerReply:
         if self._first_sent_s is None:
             self._first_sent_s = self._outlet.clock()
 
-    def lateness_s(self, now_s: float) -> float:
+    def find_lateness_s(self, now_s: float) -> float:
         """A turn that waits for the thinker is not late here."""
         if not self.ready():
             return 0.0

@@ -6,7 +6,7 @@ encoded on another, so that running turns go on; the decoder runs on the step lo
 image and video tokens the embedding counts as zero.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Final
@@ -135,6 +135,10 @@ class ThinkerStage:
             for portion, part in zip(portions, torch.split(rows, counts), strict=True)
         ]
         return self._projection(torch.cat(texts) + hidden)
+
+    def find_lateness_s(self, replies: Iterable[ThinkerReply], now_s: float) -> float:
+        """Only sound can be late, and there is none here."""
+        return 0.0
 
     def close(self) -> None:
         for threads in (self._threads, self._facts.media_thread):

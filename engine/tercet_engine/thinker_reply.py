@@ -210,7 +210,7 @@ class ThinkerReply:
         if token in self._facts.end_tokens:
             self._finish("stop")
             return
-        draft.text += self._text.push(token)
+        self._text.push(token)
         if picked.logprob is not None:
             draft.logprobs.append(self._describe(token, picked.logprob, picked.top))
         if self._text.has_stopped:
@@ -218,7 +218,7 @@ class ThinkerReply:
         elif self._said == self._wanted:
             self._finish("length")
         elif self._is_due():
-            self._send(last=False)
+            self._send(self._text.take(), last=False)
 
     def _is_due(self) -> bool:
         if self._messages < _MESSAGES_AT_ONCE or self._handed < self._urgent:
@@ -227,7 +227,6 @@ class ThinkerReply:
 
     def _finish(self, reason: Literal["stop", "length"]) -> None:
         self.ended = True
-        self._draft.text += self._text.finish()
         prompt = self._prompt
         usage = Usage(
             prompt_tokens=self._prompt_rows,
@@ -237,10 +236,11 @@ class ThinkerReply:
             prompt_video_tokens=prompt.video_tokens,
             completion_tokens=self._said,
         )
-        self._send(last=True, finish_reason=reason, usage=usage)
+        self._send(self._text.finish(), last=True, finish_reason=reason, usage=usage)
 
     def _send(
         self,
+        text: str,
         *,
         last: bool,
         finish_reason: Literal["stop", "length"] | None = None,
@@ -250,7 +250,7 @@ class ThinkerReply:
         is_first = self._messages == 0
         positions = self._prompt.positions.cpu() if is_first and self.has_speech else _NO_POSITIONS
         output = ThinkerOutput(
-            text=draft.text,
+            text=text,
             tokens=tuple(draft.tokens),
             states=self._take_states(),
             positions=positions,
@@ -283,10 +283,6 @@ class ThinkerReply:
         name = self._facts.tokens.name(token)
         return {"token": name.decode(errors="replace"), "bytes": tuple(name), "logprob": logprob}
 
-    def lateness_s(self, now_s: float) -> float:
-        """Only sound can be late, and there is none here."""
-        return 0.0
-
     def close(self) -> None:
         if self._job is not None:
             self._job.cancel()
@@ -305,6 +301,5 @@ def _count_urgent_states(speech: Speech | None, window: WindowSettings) -> int:
 class _Draft:
     """What has been said since the last message."""
 
-    text: str = ""
     tokens: list[int] = field(default_factory=list)
     logprobs: list[TokenLogprob] = field(default_factory=list)

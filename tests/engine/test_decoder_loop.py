@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,7 +87,7 @@ class ToyReply:
             self.outlet.sink.send(self.said)
             self.ended = self.said == self.order.tokens
 
-    def lateness_s(self, now_s: float) -> float:
+    def find_lateness_s(self, now_s: float) -> float:
         self.order.measured.release()
         return max(0.0, now_s - self.outlet.arrived_s - self.order.due_s)
 
@@ -147,6 +147,9 @@ class ToyStage:
 
     def hand_on(self, *_: object) -> None:
         return None
+
+    def find_lateness_s(self, replies: Iterable[ToyReply], now_s: float) -> float:
+        return max((reply.find_lateness_s(now_s) for reply in replies), default=0.0)
 
     def close(self) -> None:
         self.closed = True

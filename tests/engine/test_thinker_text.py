@@ -28,7 +28,8 @@ def pushed(text: str | bytes, *stops: str) -> tuple[list[str], ReplyText]:
     deltas = []
     for byte in text.encode() if isinstance(text, str) else text:
         if not reply.has_stopped:
-            deltas.append(reply.push(byte))
+            reply.push(byte)
+            deltas.append(reply.take())
     deltas.append(reply.finish())
     return deltas, reply
 
@@ -74,6 +75,22 @@ def test_what_may_become_a_stop_string_is_held_back() -> None:
     assert pushed("a||b|", "||!")[0] == ["a", "", "", "||b", "", "|"]
 
 
+def test_text_that_was_not_taken_waits() -> None:
+    """With and without stop strings, and none of it counts as settled twice."""
+    text = "one. two. Three"
+    for stops in ((), ("Three",)):
+        reply = ReplyText(LETTERS, stops)
+        taken = []
+        for at, byte in enumerate(text.encode()):
+            reply.push(byte)
+            if at == 6:
+                taken.append(reply.take())
+        assert taken == ["one. tw"]
+        assert reply.finish() == ("o. " if stops else "o. Three")
+        assert reply.settled == (10 if stops else len(text))
+        assert not reply.finish()
+
+
 def test_special_tokens_have_a_name_but_no_text() -> None:
     """Other added tokens have both."""
     assert [LETTERS.text(token) for token in (256, 257, ord("x"))] == [b"", b"<tool>", b"x"]
@@ -89,6 +106,6 @@ def test_text_equals_the_tokenizers_own_decoding(demo: Path) -> None:
     for text in ("Grüße, 你好, مرحبا 🎉", "\n\t x  y", "<|im_start|>user\nx<|im_end|>"):
         ids = tokenizer(text).input_ids + [numbers.randrange(len(tokenizer)) for _ in range(30)]
         reply = ReplyText(pieces)
-        assert "".join([*(reply.push(token) for token in ids), reply.finish()]) == tokenizer.decode(
-            ids, skip_special_tokens=True
-        )
+        for token in ids:
+            reply.push(token)
+        assert reply.finish() == tokenizer.decode(ids, skip_special_tokens=True)

@@ -4,7 +4,7 @@ The loop knows a turn as a `Reply` and the network's surroundings as a `DecoderS
 from the loop's thread only. Everything else, such as places, memory and failures, is the loop's business.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
 
@@ -90,9 +90,6 @@ class Reply(Protocol[Input_contra]):
     def receive(self, rows: int, states: torch.Tensor | None, picked: Picked | None) -> None:
         """What came of its next `rows` rows; `picked` if they complete."""
 
-    def lateness_s(self, now_s: float) -> float:
-        """How far behind its listener it is."""
-
     def close(self) -> None:
         """Give up what it still has going on elsewhere; called once, at its end."""
 
@@ -109,5 +106,8 @@ class DecoderStage(Protocol[Input_contra, Output, ReplyT]):
         self, portions: Sequence[Portion[ReplyT]], rows: torch.Tensor, hidden: torch.Tensor
     ) -> torch.Tensor | None:
         """What the next stage gets for each row, if any portion wants it; on the stage's device."""
+
+    def find_lateness_s(self, replies: Iterable[ReplyT], now_s: float) -> float:
+        """How far behind its listener the latest of these is; 0 if all are in time."""
 
     def close(self) -> None: ...

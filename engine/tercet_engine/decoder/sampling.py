@@ -16,14 +16,12 @@ from typing import Final, NamedTuple
 import torch
 from tercet_wire.messages import Sampling, StageFailure
 
+from tercet_engine.decoder.team import has_runtime
 from tercet_engine.decoder.uploads import upload
 from tercet_engine.stage import StageError
 
 _SHORT_LIST: Final = 1024
 """Candidates looked at first where only top-p bounds them; a full sort follows if their mass is too small."""
-
-_SPAN: Final = 128
-"""Scores that `_find_peaks` looks at together: a power of two that divides the vocabularies."""
 
 _NOT_A_TOKEN: Final = -1
 _KNOWN: Final = 4096
@@ -190,11 +188,10 @@ def pick(logits: torch.Tensor, crowd: Crowd) -> list[Picked | None]:
     logprobs = [(row, picker.choice, logits[row].log_softmax(-1)) for row, picker in crowd.reporting]
     _penalise(logits, crowd.penalised)
     _shift(logits, crowd.shifted)
-    peaks, best = _find_peaks(logits)
-    if crowd.lottery is not None:
-        best[crowd.lottery.rows] = _sample(logits, crowd.lottery)
-    # One transfer, so that a GPU is waited for once.
-    tokens = best.masked_fill(~peaks.isfinite(), _NOT_A_TOKEN).tolist()
+    best = _find_best(logits)
+    if (lottery := crowd.lottery) is not None:
+        best[lottery.rows] = _sample(logits, lottery).masked_fill(best[lottery.rows] < 0, _NOT_A_TOKEN)
+    tokens = best.tolist()  # one transfer, so that a GPU is waited for once
     picked = [_name(token) if token >= 0 else None for token in tokens]
     for row, choice, chances in logprobs:
         if tokens[row] >= 0:
@@ -209,18 +206,14 @@ _name = lru_cache(_KNOWN)(Picked)
 """A token without probabilities: the same ones come again and again."""
 
 
-def _find_peaks(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The highest score of each row, and its index: (turns,) each.
+def _find_best(logits: torch.Tensor) -> torch.Tensor:
+    """(turns,): the token with the highest score; `_NOT_A_TOKEN` where the scores are not numbers."""
+    if logits.device.type == "cpu" and has_runtime():
+        from tercet_engine.decoder.compiled_peaks import find_best  # noqa: PLC0415 - compiles
 
-    On a CPU torch finds the highest of many numbers ten times faster than where it is, so that is asked for
-    in the one span only that holds it.
-    """
-    if logits.device.type != "cpu" or logits.shape[1] % _SPAN:
-        return logits.max(-1)
-    spans = logits.view(len(logits), -1, _SPAN)
-    peaks, span = spans.amax(-1).max(-1)
-    within = spans[torch.arange(len(logits)), span].argmax(-1)
-    return peaks, span * _SPAN + within
+        return find_best(logits)
+    peaks, best = logits.max(-1)
+    return best.masked_fill(~peaks.isfinite(), _NOT_A_TOKEN)
 
 
 def _describe(token: int, logprobs: torch.Tensor, choice: Choice) -> Picked:

@@ -69,6 +69,8 @@ class _Place:
     blocks: list[int]
     fed: int
     """Rows that it has been given a step for."""
+    room: int
+    """More rows that it has blocks for."""
     single: Share
     """What it contributes to most steps."""
 
@@ -154,7 +156,8 @@ class Scheduler:
         grant = self._pool.take(prompt, keys)
         known = grant.known * self._pool.block_tokens
         single = Share(session=ticket.session, rows=1)
-        place = _Place(ticket=ticket, blocks=list(grant.blocks), fed=known, single=single)
+        room = len(grant.blocks) * self._pool.block_tokens - known
+        place = _Place(ticket=ticket, blocks=list(grant.blocks), fed=known, room=room, single=single)
         self._running[ticket.session] = place
         self._missing += missing
         self._own.clear()
@@ -203,17 +206,14 @@ class Scheduler:
     def _grow(self, place: _Place, rows: int) -> tuple[int, ...]:
         """Blocks for so many more rows of a turn, as far as they can be given."""
         more: list[int] = []
-        while self._room(place) < rows and self._pool.free and self._is_safe(place):
+        while place.room < rows and self._pool.free and self._is_safe(place):
             more.append(self._pool.take_one())
             place.blocks.append(more[-1])
+            place.room += self._pool.block_tokens
             self._missing -= 1
             if place.ticket.session in self._own:
                 self._own[place.ticket.session] += 1
         return tuple(more)
-
-    def _room(self, place: _Place) -> int:
-        """Rows that it has blocks for."""
-        return len(place.blocks) * self._pool.block_tokens - place.fed
 
     def expire(self, now_s: float) -> list[str]:
         """Drop those who have waited too long, and the latest comers if too many wait. After `admit`."""
@@ -244,16 +244,17 @@ class Scheduler:
                 rows = min(paced_rows, budget)
             elif rows > 1:
                 rows = min(rows, budget)
-            if rows > self._room(place):
+            if rows > place.room:
                 if blocks := self._grow(place, rows):
                     grown[session] = blocks
-                if rows > (room := self._room(place)):
+                if rows > place.room:
                     self._lacking.add(session)
-                    rows = room
+                    rows = place.room
             if rows == 0:
                 continue
             if ready[session] > 1:
                 budget -= rows
             place.fed += rows
+            place.room -= rows
             shares.append(place.single if rows == 1 else Share(session=session, rows=rows))
         return StepPlan(shares=shares, grown=grown)
