@@ -3,6 +3,7 @@
 from pathlib import Path
 from random import Random
 from typing import Any, Final
+from zlib import crc32
 
 import torch
 from tercet_engine.checkpoint import Checkpoint
@@ -60,7 +61,8 @@ def train_thinker(
     thinker.load_state_dict(encoders, strict=False)
     pupil = _Pupil(thinker).to(device).train()
     is_first = begin is None
-    seed, share = (1, 1.0) if is_first else (2, _FURTHER_SHARE)
+    share = 1.0 if is_first else _FURTHER_SHARE
+    seed = 1 if begin is None else _draw_seed(begin)
     streams = {
         name: stream_batches(checkpoint, folder, kind, draw=draw, rows=rows, seed=seed)
         for name, (kind, draw, _) in _LESSONS.items()
@@ -98,6 +100,11 @@ def train_thinker(
     }
     weaken_states(made)
     return made
+
+
+def _draw_seed(weights: dict[str, Tensor]) -> int:
+    """Another one for each thinker that goes on, so that it meets other lessons than those it had."""
+    return crc32(weights["model.norm.weight"].numpy().tobytes())
 
 
 class _Pupil(nn.Module):
