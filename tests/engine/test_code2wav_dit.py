@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from tercet_engine.code2wav import dit as dit_module
 from tercet_engine.code2wav.dit import BlockDit, Decoded, Segment, Voice
 from tercet_engine.code2wav.schedule import build_schedule
 from tercet_engine.code2wav.windows import BLOCK_CODES, BLOCK_FRAMES, FRAMES_PER_CODE
@@ -18,12 +19,14 @@ REFERENCE_MEL = torch.randn(1, 60, MEL, generator=torch.Generator().manual_seed(
 TOLERANCE = 1e-4
 
 
-def build_net(look_ahead: tuple[int, ...] = (2,), positions: int = 1024) -> Qwen2_5OmniToken2WavDiTModel:
+def build_net(
+    look_ahead: tuple[int, ...] = (2,), positions: int = 1024, heads: int = 3
+) -> Qwen2_5OmniToken2WavDiTModel:
     """Random, with layers strong enough that every block feels its neighbours."""
     config = Qwen2_5OmniDiTConfig(
         hidden_size=48,
         num_hidden_layers=4,
-        num_attention_heads=3,
+        num_attention_heads=heads,
         head_dim=16,
         emb_dim=24,
         enc_dim=16,
@@ -125,6 +128,38 @@ def test_a_whole_sequence_equals_transformers(
     torch.testing.assert_close(
         decode_whole(dit, codes, noise, voice), sample(net, codes), atol=TOLERANCE, rtol=0
     )
+
+
+@pytest.mark.parametrize("count", [1, 7, 61])
+def test_plain_layers_equal_transformers_too(
+    net: Qwen2_5OmniToken2WavDiTModel, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which serve where none can be compiled; a first window may be narrower than a block."""
+    monkeypatch.setattr(dit_module, "has_runtime", lambda: False)
+    plain = BlockDit(net, torch.device("cpu"), torch.float32)
+    voice = plain.build_voice(SPEAKER, REFERENCE_MEL)
+    codes, noise = draw(count)
+    torch.testing.assert_close(
+        decode_whole(plain, codes, noise, voice), sample(net, codes), atol=TOLERANCE, rtol=0
+    )
+
+
+@pytest.mark.usefixtures("threads")
+def test_threads_share_the_layers_without_a_trace(dit: BlockDit) -> None:
+    """Where windows are shorter than there are threads too."""
+    batch = draw_windows(dit, points=3)
+    shared = dit.decode(batch, "rk4", 3)
+    torch.set_num_threads(1)
+    for one, other in zip(shared, dit.decode(batch, "rk4", 3), strict=True):
+        assert_same(one, other)
+
+
+def test_heads_need_not_be_as_wide_as_rows() -> None:
+    net = build_net(heads=2)
+    dit = BlockDit(net, torch.device("cpu"), torch.float32)
+    codes, noise = draw(30)
+    whole = decode_whole(dit, codes, noise, dit.build_voice(SPEAKER, REFERENCE_MEL))
+    torch.testing.assert_close(whole, sample(net, codes), atol=TOLERANCE, rtol=0)
 
 
 def test_streaming_is_exact_where_no_layer_looks_ahead() -> None:

@@ -34,6 +34,8 @@ class Order:
     tokens: int = 2
     due_s: float = 1.0
     fails_at: str | None = None
+    fails_after: int = 0
+    """Tokens, before it fails at a step."""
     poison: bool = False
     held: bool = False
     """Its rows are there only once it has been fed."""
@@ -54,6 +56,10 @@ class ToyReply:
     @property
     def due_s(self) -> float:
         return self.order.due_s
+
+    @property
+    def fails_next(self) -> bool:
+        return self.order.fails_at == "step" and self.said >= self.order.fails_after
 
     def _reach(self, point: str) -> None:
         if self.order.fails_at == point:
@@ -134,11 +140,7 @@ class ToyStage:
         if any(portion.reply.order.fails_at == "device" for portion in portions):
             raise torch.AcceleratorError("an illegal memory access was encountered")
         fills = [
-            float("nan")
-            if portion.reply.order.poison
-            else -1.0
-            if portion.reply.order.fails_at == "step"
-            else 1.0
+            float("nan") if portion.reply.order.poison else -1.0 if portion.reply.fails_next else 1.0
             for portion in portions
         ]
         rows = [torch.full((portion.rows, 4), fill) for portion, fill in zip(portions, fills, strict=True)]
@@ -175,6 +177,8 @@ class CountingStage(ToyStage):
         self.seen.append(layout)
         self.lengths.append((self._fed, [] if pages is None else pages.lengths.tolist()))
         self.seats.append([] if pages is None else pages.seats.tolist())
+        if (rows == -1).any():
+            raise RuntimeError("the device is on fire")
         return rows
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -245,6 +249,19 @@ def test_turns_join_a_step_and_leave_it(build: Build) -> None:
     assert [listener.end() for listener in listeners] == [None] * 3
     assert sum(map(sum, world.stage.steps)) == 4 + 19 + 2
     assert max(map(sum, world.stage.steps)) <= 8 + 1
+
+
+def test_a_step_that_fails_while_turns_go_on_is_taken_again_without_the_culprit(build: Build) -> None:
+    """Where each stands is still right after it."""
+    stage = CountingStage()
+    world = build(stage, paged=True, max_turns=4)
+    stayed = [world.open(f"stays {number}", Order(prompt=number, tokens=24)) for number in (1, 6)]
+    broken = world.open("breaks", Order(prompt=1, tokens=24, fails_at="step", fails_after=8))
+    assert broken.end_type() == "internal"
+    assert [listener.end() for listener in stayed] == [None, None]
+    assert [listener.outputs[-1] for listener in stayed] == [24, 24]
+    assert [had for _, had in stage.lengths] == [wanted for wanted, _ in stage.lengths]
+    assert len({id(layout) for layout in stage.seen}) < len(stage.seen)
 
 
 def test_a_layout_goes_on_only_with_the_turns_that_it_was_made_for(build: Build) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from tercet_engine.decoder import sampling
 from tercet_engine.decoder.sampling import Choice, Crowd, Defaults, Picked, Picker, pick, resolve_choice
 from tercet_wire.messages import Sampling
 from transformers import (
@@ -104,23 +105,51 @@ def test_temperature_zero_takes_the_best() -> None:
     assert tokens(choose(logits(), [greedy])) == logits().argmax(-1).tolist()
 
 
-@pytest.mark.parametrize("vocabulary", [128, 384, 1000])
-def test_the_best_of_a_large_vocabulary_is_found(vocabulary: int) -> None:
-    """Of the sizes that are searched in spans, and of one that is not; the first of equals."""
+@pytest.fixture(params=["compiled", "plain"])
+def search(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How the best token is found: compiled, or by torch where that cannot be."""
+    if request.param == "plain":
+        monkeypatch.setattr(sampling, "has_runtime", lambda: False)
+
+
+@pytest.mark.usefixtures("search", "threads")
+@pytest.mark.parametrize("vocabulary", [1, 2, 127, 128, 129, 1000])
+def test_the_best_is_found_in_any_vocabulary(vocabulary: int) -> None:
+    """The first of equals; below zero too, and where all others are suppressed."""
     logits = torch.randn(5, vocabulary).round(decimals=1)
+    logits[1] = -1 - logits[1].abs()
+    logits[2, :-1] = float("-inf")
     expected = [row.index(max(row)) for row in logits.tolist()]
     greedy = [Picker(Choice(temperature=0.0)) for _ in expected]
     assert [each.token for each in choose(logits, greedy) if each] == expected
 
 
-@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
-def test_a_broken_score_in_a_large_vocabulary_is_seen(broken: float) -> None:
-    logits = torch.randn(2, 384)
-    logits[1, 300] = broken
+@pytest.mark.usefixtures("search")
+@pytest.mark.parametrize("place", [0, 130, 299])
+@pytest.mark.parametrize("broken", [float("nan"), -float("nan"), float("inf")])
+def test_a_broken_score_is_seen_anywhere(broken: float, place: int) -> None:
+    logits = -torch.randn(2, 300).abs()
+    logits[1, place] = broken
     assert [each is None for each in choose(logits, [Picker(Choice(temperature=0.0)) for _ in range(2)])] == [
         False,
         True,
     ]
+
+
+@pytest.mark.usefixtures("search")
+def test_a_turn_that_may_say_nothing_is_broken() -> None:
+    (picked,) = choose(torch.full((1, 300), float("-inf")), [Picker(Choice(temperature=0.0))])
+    assert picked is None
+
+
+def test_a_crowd_that_stays_remembers_what_its_turns_said() -> None:
+    """It is asked step after step; a growing penalty drives a turn from token to token."""
+    scores = torch.tensor([[3.0, 2.5, 2.2, 0.0], [3.0, 2.5, 2.2, 0.0]])
+    choices = [Choice(temperature=0.0, frequency_penalty=1.0), Choice(temperature=0.0)]
+    crowd = Crowd([Picker(choice) for choice in choices], scores.device)
+    said = [tokens(pick(scores.clone(), crowd)) for _ in range(5)]
+    assert [row for row, _ in said] == [0, 1, 2, 0, 1]
+    assert {row for _, row in said} == {0}
 
 
 def test_a_temperature_next_to_zero_is_greedy() -> None:
