@@ -299,15 +299,18 @@ class StepLoop(Generic[Input, Output]):
             tokens = [of_turn.get(i) for i in range(len(seats))]
         for i, (seat, rows, part, token) in enumerate(zip(seats, counts, parts, tokens, strict=False)):
             turn = seat.turn
-            with turn.guard:
-                if i in broken:
-                    raise ArithmeticError("the model's scores are not numbers")
+            if i in broken:
+                turn.guard.contain(ArithmeticError("the model's scores are not numbers"))
+                continue
+            try:  # costs nothing where nothing fails, unlike `with`
                 if token is not None and turn.session in self._unlearned:
                     self._unlearned.remove(turn.session)
                     self._scheduler.learn(turn.session)
                 turn.reply.receive(rows, part, token)
                 if turn.reply.ended:
                     self._end(turn.session)
+            except Exception as error:  # noqa: BLE001 - the guard raises what is not the turn's own
+                turn.guard.contain(error)
 
     # --- how turns begin and end -------------------------------------------------------------
 
@@ -398,7 +401,7 @@ _INTERNAL: Final = StageFailure(
 
 
 class _Contained:
-    """Keep a failure to the turns that it concerns. The one place that catches every exception.
+    """Keep a failure to the turns that it concerns.
 
     A class, since a turn enters it several times a step, and generators cost three times as much.
     """
@@ -415,12 +418,15 @@ class _Contained:
     ) -> bool:
         if not isinstance(error, Exception):
             return False
+        self.contain(error)
+        return True
+
+    def contain(self, error: Exception) -> None:
         if isinstance(error, StageError):
             self._fail(error.failure)
         else:
             _log.error("turn_failed", exc_info=error)
             self._fail(_INTERNAL)
-        return True
 
 
 class _Within(_Contained):
@@ -428,12 +434,10 @@ class _Within(_Contained):
 
     __slots__ = ()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
+    def contain(self, error: Exception) -> None:
         if isinstance(error, torch.AcceleratorError):
             raise DeviceLost(str(error)) from error
-        return super().__exit__(kind, error, trace)
+        super().contain(error)
 
 
 def _close(sink: Sink[Output], failure: StageFailure | None) -> None:
