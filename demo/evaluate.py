@@ -58,15 +58,14 @@ def main(words: Sequence[str] | None = None) -> int:
     console = Console()
     needed = {name: WINDOWS[name] for name in {*given.windows, DEFAULT, WHOLE}}
     with Model(given.checkpoint, needed, given.threads, given.quantization) as model:
-        answers = _examine(model, given) if given.answers else {}
-        _show_answers(answers, console)
+        if answers := _examine(model, given) if given.answers else {}:
+            _show_answers(answers, console)
         speech, lines, recogniser = _listen(model, given)
         _show_speech(speech, console)
-        peer = _compare(model, recogniser, lines, given) if given.compared else {}
-    if peer:
-        _show_peer(peer, console)
-    pace = [] if given.no_pace else [asdict(each) for each in measure_pace(given.checkpoint, _QUESTION)]
-    _show_pace(pace, console)
+        if peer := _compare(model, recogniser, lines, given) if given.compared else {}:
+            _show_peer(peer, console)
+    if pace := [] if given.no_pace else [asdict(each) for each in measure_pace(given.checkpoint, _QUESTION)]:
+        _show_pace(pace, console)
     report = given.folder / "evaluation.json"
     found = {"answers": answers, "speech": speech, "transformers": peer, "pace": pace}
     report.write_text(json.dumps(found, indent=2) + "\n")

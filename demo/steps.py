@@ -18,6 +18,7 @@ from demo.conversations.conversing import draw_talks
 from demo.conversations.scenes import Conversation
 from demo.conversations.shown import list_spoken_texts
 from demo.media.sounds import make_spoken_pool
+from demo.saving import save_whole
 from demo.size import build_demo_config
 from demo.thinker.model import draw_embeddings
 from demo.thinker.naming import ENCODERS, train_encoders
@@ -87,7 +88,7 @@ def is_done(name: str, setting: Setting) -> bool:
 def keep_served(part: str, folder: Path) -> None:
     """Take a network from the package's checkpoint."""
     weights = take_part(part, find_trained())
-    torch.save(weights, folder / f"{part}.pt")
+    save_whole(weights, folder / f"{part}.pt")
 
 
 def keep_codec(folder: Path) -> None:
@@ -221,7 +222,7 @@ def _assemble(setting: Setting) -> None:
 
 def _keep(weights: Mapping[str, torch.Tensor], setting: Setting, part: str) -> None:
     held = {name: value.detach().cpu().clone() for name, value in weights.items()}
-    torch.save(held, setting.folder / f"{part}.pt")
+    save_whole(held, setting.folder / f"{part}.pt")
 
 
 def _kept(setting: Setting, part: str) -> dict[str, torch.Tensor]:

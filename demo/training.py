@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from demo.muon import Muon
+from demo.saving import save_whole
 
 _SAVE_EVERY_S: Final = 60.0
 _REPORT_EVERY_S: Final = 10.0
@@ -140,7 +141,6 @@ class _Run:
             self._notes[key].append(value.detach())
 
     def save(self) -> None:
-        partial = self._path.with_suffix(".partial")
         state: dict[str, Any] = {
             "net": self._net.state_dict(),
             "average": self.average,
@@ -148,8 +148,7 @@ class _Run:
             "step": self._step,
             "spent_s": self._spent_s,
         }
-        torch.save(state, partial)
-        partial.rename(self._path)
+        save_whole(state, self._path)
 
     def _restore(self) -> None:
         state = torch.load(self._path, weights_only=True)

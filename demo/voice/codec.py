@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from demo.saving import save_whole
 from demo.voice.corpus import Speech
 from demo.voice.spectra import MELS, measure_mel
 
@@ -35,11 +36,11 @@ def learn_codec(speech: Speech, folder: Path) -> None:
         centroids = torch.load(known, weights_only=True)["centroids"].to(pairs)
     else:
         centroids = _find_centroids(pairs)
-        torch.save({"centroids": centroids.cpu()}, known)
+        save_whole({"centroids": centroids.cpu()}, known)
     codes = encode(pairs, centroids)
     error = float((pairs - centroids[codes - 1]).abs().mean())
     print(f"codec: {CENTROIDS} centroids, mean error {error:.3f} of a unit variance", flush=True)
-    torch.save({"centroids": centroids.cpu(), "codes": codes.to(torch.int16).cpu()}, path)
+    save_whole({"centroids": centroids.cpu(), "codes": codes.to(torch.int16).cpu()}, path)
 
 
 def encode(pairs: torch.Tensor, centroids: torch.Tensor) -> torch.Tensor:

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 import torch
 
+from demo.saving import save_whole
 from demo.voice.spectra import HOP, measure_mel
 from demo.voice.synthesis import CHELSIES_SHARE, VOICES, synthesise_all
 
@@ -43,17 +44,13 @@ def make_speech(texts: Sequence[str], folder: Path, workers: int, device: torch.
     starts = torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)])
     mels = [measure_mel(_as_float(torch.from_numpy(wave).to(device))[None])[0].cpu() for wave in waves]
     print(f"speech: {len(waves)} utterances, {int(starts[-1]) / 360_000:.1f} hours", flush=True)
-    partial = path.with_suffix(".partial")
-    torch.save(
-        {
-            "voices": torch.tensor(voices),
-            "starts": starts,
-            "wave": torch.from_numpy(np.concatenate(waves)),
-            "mel": torch.cat(mels),
-        },
-        partial,
-    )
-    partial.rename(path)
+    held = {
+        "voices": torch.tensor(voices),
+        "starts": starts,
+        "wave": torch.from_numpy(np.concatenate(waves)),
+        "mel": torch.cat(mels),
+    }
+    save_whole(held, path)
 
 
 def read_speech(folder: Path) -> Speech:

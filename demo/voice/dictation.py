@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from demo.saving import save_whole
 from demo.voice.codec import encode_wave, read_centroids
 from demo.voice.synthesis import VOICES, Voice, synthesise
 
@@ -46,10 +47,8 @@ def write_dictation(texts: Sequence[str], folder: Path, workers: int) -> None:
     lengths = torch.tensor([len(some) for some in codes])
     starts = torch.cat([torch.zeros(1, dtype=torch.long), lengths.cumsum(0)])
     print(f"dictation: {len(codes)} utterances, {int(starts[-1]) / 180_000:.1f} hours", flush=True)
-    partial_file = (folder / _FILE).with_suffix(".partial")
     held = {"texts": json.dumps(texts), "codes": torch.from_numpy(np.concatenate(codes)), "starts": starts}
-    torch.save(held, partial_file)
-    partial_file.rename(folder / _FILE)
+    save_whole(held, folder / _FILE)
 
 
 def read_dictation(folder: Path) -> Dictation:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from demo.conversations.scenes import Conversation
 from demo.media.sounds import SpokenPool
+from demo.saving import save_whole
 from demo.thinker.lessons import Classroom
 
 _FILE: Final = "prompts.pt"
@@ -75,9 +76,7 @@ def write_prompts(
         "replies": torch.tensor([byte for reply in replies for byte in reply]),
         "reply_starts": _starts(len(reply) for reply in replies),
     }
-    partial_file = (folder / _FILE).with_suffix(".partial")
-    torch.save(held, partial_file)
-    partial_file.rename(folder / _FILE)
+    save_whole(held, folder / _FILE)
 
 
 def read_prompts(folder: Path) -> Prompts:
