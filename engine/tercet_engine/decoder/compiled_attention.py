@@ -1,12 +1,11 @@
 """`paged.attend` on a CPU in single precision, compiled by numba, on all of torch's threads.
 
 Used by `compiled_step`, whose rows are turned and kept on the way, and by `paged` for steps with prompts. A
-turn's memory is read once and in the order in which it lies: sums are kept by the highest score so far
-(Milakov and Gimelshein, arXiv:1805.02867).
+turn's memory is read once and in the order in which it lies, a tile of tokens after the other; what is done
+with each stands in `compiled_heads`.
 """
 
 import ctypes
-import math
 from functools import cache
 from typing import Any, Final
 
@@ -15,15 +14,13 @@ import numpy as np
 import torch
 from numba import types
 
-from tercet_engine.decoder.compiled import exp
+from tercet_engine.decoder.compiled_heads import LOWEST, mix_tile, weigh_tile
 from tercet_engine.decoder.compiled_team import compile_call, count_threads, get_thread, point
-from tercet_engine.decoder.compiled_tile import LINE, prefetch
+from tercet_engine.decoder.compiled_vectors import LANES
 from tercet_engine.decoder.jit import inline
 from tercet_engine.decoder.paged import Pages
 from tercet_engine.decoder.team import Call, Program
 
-_TILE: Final = 4
-"""Tokens whose keys or values are read side by side: what is loaded of a query or a mix serves so many."""
 _FEW_TURNS: Final = 4
 """For each thread: so many even out, and each is read from end to end. Where there are fewer, or one has most
 of all keys, heads are dealt out.
@@ -111,111 +108,78 @@ def _turn_and_keep(row, cos, sin, place, first, count):
 
 
 @inline
-def _ask_for(block, head, t, dim):
-    """What is read of the next block when this one's tokens from t on have been: a processor's own guesses do
-    not go from block to block.
-    """
-    for token in range(t, t + _TILE):
-        at = block[token, head].ctypes.data
-        for offset in range(0, 4 * dim, LINE):
-            prefetch(at + offset)
-
-
-@inline
-def _score(queries, block, following, head, count, scores, shared, dim):
-    """(shared, dim), (tokens, heads, dim) -> (shared, tokens), the first `count` of them."""
-    scale = _f(1) / math.sqrt(_f(dim))
-    tiled = count - count % _TILE
-    for t in range(0, tiled, _TILE):
-        k0, k1 = block[t, head], block[t + 1, head]
-        k2, k3 = block[t + 2, head], block[t + 3, head]
-        _ask_for(following, head, t, dim)
-        for i in range(shared):
-            query, row = queries[i], scores[i]
-            x0 = x1 = x2 = x3 = _f(0)
-            for d in range(dim):
-                x0 += query[d] * k0[d]
-                x1 += query[d] * k1[d]
-                x2 += query[d] * k2[d]
-                x3 += query[d] * k3[d]
-            row[t], row[t + 1], row[t + 2], row[t + 3] = x0 * scale, x1 * scale, x2 * scale, x3 * scale
-    for t in range(tiled, count):
-        key = block[t, head]
-        for i in range(shared):
-            query, x = queries[i], _f(0)
-            for d in range(dim):
-                x += query[d] * key[d]
-            scores[i, t] = x * scale
-
-
-@inline
-def _weigh(scores, count, tops, masses, mixes):
-    """Scores become weights beside the highest so far, to which all that was summed up is brought."""
-    for i in range(len(scores)):
-        row, mix = scores[i], mixes[i]
-        top = tops[i]
-        for t in range(count):
-            top = max(top, row[t])
-        fade, mass = exp(tops[i] - top), _f(0)
-        for t in range(count):
-            row[t] = exp(row[t] - top)
-            mass += row[t]
-        for d in range(len(mix)):
-            mix[d] *= fade
-        tops[i], masses[i] = top, masses[i] * fade + mass
-
-
-@inline
-def _mix_in(weights, block, following, head, count, mixes, shared, dim):
-    tiled = count - count % _TILE
-    for t in range(0, tiled, _TILE):
-        v0, v1 = block[t, head], block[t + 1, head]
-        v2, v3 = block[t + 2, head], block[t + 3, head]
-        _ask_for(following, head, t, dim)
-        for i in range(shared):
-            row, mix = weights[i], mixes[i]
-            p0, p1, p2, p3 = row[t], row[t + 1], row[t + 2], row[t + 3]
-            for d in range(dim):
-                mix[d] += p0 * v0[d] + p1 * v1[d] + p2 * v2[d] + p3 * v3[d]
-    for t in range(tiled, count):
-        value = block[t, head]
-        for i in range(shared):
-            p, mix = weights[i, t], mixes[i]
-            for d in range(dim):
-                mix[d] += p * value[d]
-
-
-@inline
 def _clear(tops, masses, mixes):
     """In place of numpy's functions for it, which would be compiled as well."""
     for h in range(len(tops)):
         for i in range(tops.shape[1]):
-            tops[h, i], masses[h, i] = _f(-1e30), _f(0)
+            for j in range(LANES):
+                tops[h, i, j], masses[h, i, j] = _f(LOWEST), _f(0)
             for d in range(mixes.shape[2]):
                 mixes[h, i, d] = _f(0)
 
 
 @inline
+def _attend_tile(queries, near, following, first, there, kept, mixes, shared, dim):
+    """A tile's tokens (tokens, heads, dim), as many as are there, to the key heads from the first one on."""
+    weights, tops, masses, fades = kept
+    token_bytes, kv_heads = 4 * dim * near.shape[1], near.shape[1] // 2
+    for h in range(len(queries)):
+        weigh_tile(
+            queries[h].ctypes.data,
+            near[0, first + h].ctypes.data,
+            following[0, first + h].ctypes.data,
+            token_bytes,
+            there,
+            weights[h].ctypes.data,
+            tops[h].ctypes.data,
+            masses[h].ctypes.data,
+            fades[h].ctypes.data,
+            shared,
+            dim,
+        )
+    for h in range(len(queries)):
+        mix_tile(
+            weights[h].ctypes.data,
+            near[0, kv_heads + first + h].ctypes.data,
+            following[0, kv_heads + first + h].ctypes.data,
+            token_bytes,
+            there,
+            fades[h].ctypes.data,
+            mixes[h].ctypes.data,
+            shared,
+            dim,
+        )
+
+
+@inline
 def _attend_heads(queries, memory, blocks, length, first, mixed, shared, dim):
     """Queries (key heads, shared, dim) of the key heads from the first one on; `mixed` likewise."""
-    count, tokens, kv_heads = len(queries), memory.shape[1], memory.shape[2] // 2
-    tops = np.empty((count, shared), np.float32)
-    masses = np.empty((count, shared), np.float32)
-    weights = np.empty((count, shared, tokens), np.float32)
+    count, tokens = len(queries), memory.shape[1]
+    kept = np.empty((4, count, shared, LANES), np.float32)
+    weights, tops, masses, fades = kept[0], kept[1], kept[2], kept[3]
     mixes = np.empty((count, shared, dim), np.float32)
     _clear(tops, masses, mixes)
     last = (length - 1) // tokens
     for number in range(last + 1):
-        block, there = memory[blocks[number]], min(tokens, length - number * tokens)
-        following = memory[blocks[min(number + 1, last)]]
-        for h in range(count):
-            _score(queries[h], block, following, first + h, there, weights[h], shared, dim)
-            _weigh(weights[h], there, tops[h], masses[h], mixes[h])
-        for h in range(count):
-            _mix_in(weights[h], block, following, kv_heads + first + h, there, mixes[h], shared, dim)
+        near, following = memory[blocks[number]], memory[blocks[min(number + 1, last)]]
+        there = min(tokens, length - number * tokens)
+        for t in range(0, there, LANES):
+            _attend_tile(
+                queries,
+                near[t:],
+                following[t:],
+                first,
+                min(LANES, there - t),
+                (weights, tops, masses, fades),
+                mixes,
+                shared,
+                dim,
+            )
     for h in range(count):
         for i in range(shared):
-            out, mix, mass = mixed[h, i], mixes[h, i], masses[h, i]
+            out, mix, mass = mixed[h, i], mixes[h, i], _f(0)
+            for j in range(LANES):
+                mass += masses[h, i, j]
             for d in range(dim):
                 out[d] = mix[d] / mass
 

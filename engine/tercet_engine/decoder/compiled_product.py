@@ -15,7 +15,6 @@ import torch
 
 from tercet_engine.decoder.compiled_team import compile_call, count_threads, get_thread
 from tercet_engine.decoder.compiled_tile import (
-    LANES,
     MANY_ROWS,
     WIDTH,
     Kind,
@@ -23,6 +22,7 @@ from tercet_engine.decoder.compiled_tile import (
     multiply_tiles,
     step_bytes,
 )
+from tercet_engine.decoder.compiled_vectors import LANES
 from tercet_engine.decoder.jit import inline
 from tercet_engine.decoder.team import Call, Program
 
