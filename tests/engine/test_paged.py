@@ -15,11 +15,13 @@ from tests.engine.paging import draw_pages, expect
 from tests.engine.test_decoder import Pair, assert_near, even_cuts
 
 
-@pytest.mark.parametrize(("kv_heads", "shared"), [(1, 1), (2, 3), (4, 1)])
-@pytest.mark.parametrize("block_tokens", [1, 5, 16])
-def test_attention_by_tables_is_attention(kv_heads: int, shared: int, block_tokens: int) -> None:
+@pytest.mark.parametrize(
+    ("kv_heads", "shared", "dim"), [(1, 1, 16), (2, 3, 16), (4, 1, 8), (4, 7, 128), (2, 2, 48), (1, 5, 6)]
+)
+@pytest.mark.parametrize("block_tokens", [1, 5, 16, 40])
+def test_attention_by_tables_is_attention(kv_heads: int, shared: int, dim: int, block_tokens: int) -> None:
     """Each turn over its own keys, wherever they lie, whatever lies beyond them."""
-    drawn = draw_pages(kv_heads=kv_heads, shared=shared, dim=16, block_tokens=block_tokens)
+    drawn = draw_pages(kv_heads=kv_heads, shared=shared, dim=dim, block_tokens=block_tokens)
     mixed = paged.attend(drawn.queries, drawn.memory, drawn.tables, drawn.pages)
     torch.testing.assert_close(mixed, expect(drawn), rtol=1e-5, atol=1e-5)
 
