@@ -24,13 +24,17 @@ FAST: Final = {"fastmath": {"reassoc", "contract", "arcp", "nsz"}, "error_model"
 """Sums in whatever order is fast; a division by zero is no exception, and what is no number stays none, by
 which a broken turn is known.
 """
+_features: Final = binding.get_host_cpu_features()
+if numba.config.CPU_FEATURES is None and _features.get("avx512f"):
+    # Products take vectors of the whole width in any case; LLVM would take half of it for all else.
+    numba.config.CPU_FEATURES = f"{_features.flatten()},-prefer-256-bit"
 _OLD_S: Final = 30 * 24 * 3600.0
 """Folders of other states of the sources go after so long."""
 
 
 def _open_cache() -> Path | None:
     """None where nothing can be written: all is compiled anew at each start then."""
-    state = hashlib.sha256(f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features()}".encode())
+    state = hashlib.sha256(f"{binding.get_host_cpu_name()} {_features}".encode())
     try:
         for path in sorted(Path(__file__).parents[1].rglob("*.py")):
             state.update(path.read_bytes())
