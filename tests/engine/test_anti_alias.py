@@ -39,6 +39,18 @@ def test_it_bends_as_transformers_does(parties: tuple[Any, AntiAliased], samples
         torch.testing.assert_close(ours(signal), expected, rtol=1e-4, atol=3e-5 * max(1.0, loudness))
 
 
+@pytest.mark.parametrize("samples", [1, 7, 1024, 2500])
+def test_it_pads_with_silence(parties: tuple[Any, AntiAliased], samples: int) -> None:
+    """For the convolution that follows."""
+    _, ours = parties
+    signal = torch.randn(3, CHANNELS, samples)
+    padded = ours(signal, 4)
+    assert padded.shape == (3, CHANNELS, samples + 8)
+    assert torch.equal(padded[..., 4:-4], ours(signal))
+    assert not padded[..., :4].any()
+    assert not padded[..., -4:].any()
+
+
 def test_channels_do_not_have_to_lie_side_by_side(parties: tuple[Any, AntiAliased]) -> None:
     reference, ours = parties
     signal = torch.randn(2, 40, CHANNELS).transpose(1, 2)

@@ -90,6 +90,7 @@ def test_plain_products_serve_where_none_can_be_compiled(monkeypatch: pytest.Mon
 COUNT_HITS = """
 from tercet_engine.code2wav import compiled_anti_alias, compiled_dit
 from tercet_engine.code2wav.compiled_block_attention import compile_block_attention
+from tercet_engine.code2wav.compiled_convolution import compile_convolution
 from tercet_engine.decoder import compiled, compiled_int8, compiled_peaks, compiled_team
 from tercet_engine.decoder.compiled_attention import compile_attention
 from tercet_engine.decoder.compiled_product import compile_product
@@ -97,6 +98,7 @@ made = [compiled.norm, compiled.gate, compiled.find_angles, compiled_team.run_ca
 made += [compiled_anti_alias.activate, compiled_int8.round_rows, compiled_int8.scale_rows]
 made += [compiled_dit.norm, compiled_dit.gelu, compiled_peaks.find_peaks]
 made += [compile_block_attention(8), compile_block_attention(16)]
+made += [compile_convolution(4), compile_convolution(1)]
 made += [compile_attention(2, 8), compile_attention(1, 8), *map(compile_product, range(3))]
 print(sum(function.cache_hits for function in made), len(made))
 """
@@ -116,25 +118,25 @@ def count_hits(cache: Path) -> str:
 
 
 def test_what_was_compiled_is_found_again(tmp_path: Path) -> None:
-    assert count_hits(tmp_path) == "0 17"
-    assert count_hits(tmp_path) == "17 17"
+    assert count_hits(tmp_path) == "0 19"
+    assert count_hits(tmp_path) == "19 19"
 
 
 def test_a_torn_cache_is_not_used(tmp_path: Path) -> None:
     count_hits(tmp_path)
     for index in tmp_path.rglob("*.nbi"):
         index.write_bytes(b"")
-    assert count_hits(tmp_path) == "0 17"
+    assert count_hits(tmp_path) == "0 19"
 
 
 def test_variants_of_a_function_are_kept_apart(tmp_path: Path) -> None:
     """Two processes that write one file at a time could leave one's code under the other's name."""
     count_hits(tmp_path)
     indices = [path.name.split("-")[0] for path in tmp_path.rglob("*.nbi")]
-    assert len(indices) == 17
+    assert len(indices) == 19
     assert {"compiled_product.multiply_0", "compiled_attention.attend_rows_2_8"} <= set(indices)
 
 
 def test_where_nothing_can_be_kept_all_is_compiled(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert count_hits(tmp_path / "file") == "0 17"
+    assert count_hits(tmp_path / "file") == "0 19"

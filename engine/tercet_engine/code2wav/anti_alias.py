@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
+from torch.nn import functional
 
 from tercet_engine.decoder.linear import Linear, build_linear
 from tercet_engine.decoder.team import has_runtime
@@ -53,16 +54,23 @@ class AntiAliased:
         self._bend = (self.scale / width)[:, None]
         self._compiled = self._compile(net) if device.type == "cpu" and has_runtime() else None
 
-    def _compile(self, net: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    def _compile(self, net: Any) -> Callable[[torch.Tensor, int], torch.Tensor]:
         from tercet_engine.code2wav.compiled_anti_alias import CompiledActivation  # noqa: PLC0415 - compiles
 
         up, down = net.upsample.filter.flatten(), net.downsample.filter.flatten()
         return CompiledActivation(up, down, self.scale, self._bend.flatten())
 
-    def __call__(self, signal: torch.Tensor) -> torch.Tensor:
-        """(batch, channels, samples) -> the same; as products, channels do not lie side by side."""
+    def __call__(self, signal: torch.Tensor, padding: int = 0) -> torch.Tensor:
+        """(batch, channels, samples) -> (batch, channels, padding and samples and padding), zeros outside.
+
+        As products and without padding, channels do not lie side by side.
+        """
         if self._compiled is not None:
-            return self._compiled(signal)
+            return self._compiled(signal, padding)
+        bent = self._bend_and_halve(signal)
+        return functional.pad(bent, (padding, padding)) if padding else bent
+
+    def _bend_and_halve(self, signal: torch.Tensor) -> torch.Tensor:
         batch, channels, samples = signal.shape
         blocks = -(-samples // BLOCK) + 2  # per channel: the last two are beyond the end
         rows = batch * channels * blocks

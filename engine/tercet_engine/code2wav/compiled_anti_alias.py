@@ -28,12 +28,13 @@ _float: Final = types.float32
 class Job(ctypes.Structure):
     """Rows of `samples`, those of a channel after the ones of the channel before. Addresses.
 
-    `taps`: twelve of the doubling filter, then twelve of the halving one. `scale`, `bend`: of each channel.
+    `padding`: zeros before and behind each row of the target. `taps`: twelve of the doubling filter, then
+    twelve of the halving one. `scale`, `bend`: of each channel.
     """
 
     _fields_ = tuple(
         (name, ctypes.c_int64)
-        for name in ("signal", "samples", "channels", "scale", "bend", "taps", "target")
+        for name in ("signal", "samples", "channels", "scale", "bend", "taps", "target", "padding")
     )
 
 
@@ -91,7 +92,7 @@ def _repeat_ends(evens, odds, start, samples, count):
 @compile_call(Job)
 def activate(told, rows):
     job = numba.carray(told, 1)[0]
-    samples = job.samples
+    samples, padding = job.samples, job.padding
     scales = numba.carray(point(job.scale, _float), job.channels)
     bends = numba.carray(point(job.bend, _float), job.channels)
     up = numba.carray(point(job.taps, _float), 12)
@@ -101,7 +102,10 @@ def activate(told, rows):
     odds = np.empty(_STRETCH + 2 * _REACH, np.float32)
     for i in range(get_thread(), rows, count_threads()):
         signal = numba.carray(point(job.signal + 4 * i * samples, _float), samples)
-        target = numba.carray(point(job.target + 4 * i * samples, _float), samples)
+        width = samples + 2 * padding
+        target = numba.carray(point(job.target + 4 * i * width, _float), width)
+        for j in range(padding):
+            target[j] = target[padding + samples + j] = _f(0)
         scale, bend = scales[i % job.channels], bends[i % job.channels]
         for start in range(0, samples, _STRETCH):
             made = min(_STRETCH, samples - start)
@@ -111,7 +115,7 @@ def activate(told, rows):
             _double(near, up, 0, 0, count, bend, evens)
             _double(near, up, 1, 1, count, bend, odds)
             _repeat_ends(evens, odds, start - _REACH, samples, count)
-            result = target[start : start + made]
+            result = target[padding + start : padding + start + made]
             for j in range(made):
                 result[j] = _f(0)
             _filter(evens, 1, down, 1, made, result)
@@ -119,19 +123,19 @@ def activate(told, rows):
 
 
 class CompiledActivation:
-    """(batch, channels, samples) -> the same."""
+    """(batch, channels, samples) -> (batch, channels, padding and samples and padding)."""
 
     def __init__(self, up: torch.Tensor, down: torch.Tensor, scale: torch.Tensor, bend: torch.Tensor) -> None:
         """`up`, `down` (12,): the taps; `scale`, `bend` (channels,)."""
         self._taps = torch.cat([2 * up.flip(0), down]).float()
         self._scale, self._bend = scale.float().contiguous(), bend.float().contiguous()
 
-    def __call__(self, signal: torch.Tensor) -> torch.Tensor:
+    def __call__(self, signal: torch.Tensor, padding: int) -> torch.Tensor:
         signal = signal.float().contiguous()
         batch, channels, samples = signal.shape
         if channels != len(self._scale):
             raise ValueError(f"the activation is one of {len(self._scale)} channels, not of {channels}")
-        target = torch.empty_like(signal)
+        target = signal.new_empty(batch, channels, samples + 2 * padding)
         job = Job(
             signal=signal.data_ptr(),
             samples=samples,
@@ -140,6 +144,7 @@ class CompiledActivation:
             bend=self._bend.data_ptr(),
             taps=self._taps.data_ptr(),
             target=target.data_ptr(),
+            padding=padding,
         )
         Program([Call(activate.address, job)]).run(batch * channels)
         return target

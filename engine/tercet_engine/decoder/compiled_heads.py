@@ -154,7 +154,6 @@ class _Heads(Emitter):
         before = self.load(tops, _lanes)
         top = self._highest(before, scores)
         fade = cgutils.alloca_once_value(builder, self.constant(1))
-        builder.store(self.constant(1), fade)
         first = [builder.extract_element(each, word(0)) for each in (before, top)]
         with builder.if_then(builder.fcmp_unordered("!=", *first)):  # rarely, once the highest has been seen
             builder.store(self._exp(builder.fsub(before, top)), fade)
