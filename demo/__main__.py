@@ -29,6 +29,7 @@ def main(words: Sequence[str] | None = None) -> int:
         seconds=given.seconds,
         talks=given.talks,
         dictated=given.dictated,
+        seed=given.seed,
         further=tuple(given.further),
     )
     given.folder.mkdir(parents=True, exist_ok=True)
@@ -58,7 +59,7 @@ def _make_all(given: argparse.Namespace, setting: Setting) -> int:
 
 def _start(given: argparse.Namespace, steps: Sequence[str]) -> subprocess.Popen[bytes]:
     options = ["--folder", str(given.folder), "--device", given.device, "--talks", str(given.talks)]
-    options += ["--dictated", str(given.dictated)]
+    options += ["--dictated", str(given.dictated), "--seed", str(given.seed)]
     for part in given.further:
         options += ["--further", part]
     if given.seconds is not None:
@@ -86,6 +87,7 @@ def _parse(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--dictated", type=int, default=32_000, help="sentences to repeat that the talker learns from"
     )
+    parser.add_argument("--seed", type=int, default=1, help="of the conversations that are drawn")
     given = parser.parse_args(words)
     if unknown := set(given.steps) - set(STEPS):
         parser.error(f"no such step: {', '.join(sorted(unknown))}")

@@ -60,11 +60,16 @@ def take_part(part: str, checkpoint: Path) -> dict[str, Tensor]:
 
 
 def _generation() -> dict[str, Any]:
-    """A small model knows one answer to each question: it takes the likeliest token if not told otherwise."""
+    """A small model knows one answer to each question: it takes the likeliest token if not told otherwise.
+
+    Its codes are drawn closer to the likeliest than the real model's, and may come again as sounds do.
+    """
     return {
         "bos_token_id": TOKENS["<|im_start|>"],
         "eos_token_id": [TOKENS["<|im_end|>"], TOKENS["<|endoftext|>"]],
         "pad_token_id": TOKENS["<|endoftext|>"],
         "do_sample": False,
         "max_new_tokens": 256,
+        "talker_temperature": 0.6,
+        "talker_repetition_penalty": 1.0,
     }

@@ -32,7 +32,6 @@ from demo.voice.speakers import build_speakers
 from demo.voice.talker import train_talker
 from demo.voice.vocoder import train_vocoder
 
-SEED: Final = 1
 _HOURS_ON_CPU: Final = {"encoders": 0.5, "thinker": 4.0, "talker": 4.0, "dit": 3.0, "vocoder": 5.0}
 _SECONDS_ON_GPU: Final = {"encoders": 60.0, "thinker": 330.0, "talker": 400.0, "dit": 360.0, "vocoder": 360.0}
 _BATCHES: Final = {
@@ -53,6 +52,8 @@ class Setting:
     """Conversations that the voice learns to sound from, and as many sentences to repeat."""
     dictated: int
     """Sentences to repeat that the talker learns from, beside those conversations."""
+    seed: int = 1
+    """Of the conversations and sentences that are drawn."""
     seconds: float | None = None
     """Of each training, in place of the recipe's."""
     further: tuple[str, ...] = ()
@@ -97,7 +98,7 @@ def keep_codec(folder: Path) -> None:
 
 
 def _speak(setting: Setting) -> None:
-    texts = _list_texts(draw_talks(SEED, setting.talks, setting.talks))
+    texts = _list_texts(draw_talks(setting.seed, setting.talks, setting.talks))
     make_speech(texts, setting.folder, os.cpu_count() or 1, setting.torch_device)
 
 
@@ -114,7 +115,7 @@ def _dictate(setting: Setting) -> None:
 
 
 def _draw_dictated(setting: Setting) -> list[Conversation]:
-    return draw_talks(SEED, setting.talks, setting.dictated)
+    return draw_talks(setting.seed, setting.talks, setting.dictated)
 
 
 def _list_texts(talks: Iterable[Conversation]) -> list[str]:

@@ -152,6 +152,8 @@ class _Run:
 
     def _restore(self) -> None:
         state = torch.load(self._path, weights_only=True)
+        if len(state["optimizers"]) != len(self._optimizers):
+            raise ValueError(f"{self._path} is of another recipe; remove it to begin anew")
         self._net.load_state_dict(state["net"])
         for optimizer, held in zip(self._optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(held)

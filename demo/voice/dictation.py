@@ -53,6 +53,8 @@ def write_dictation(texts: Sequence[str], folder: Path, workers: int) -> None:
 
 def read_dictation(folder: Path) -> Dictation:
     held = torch.load(folder / _FILE, weights_only=True)
+    if "texts" not in held:
+        raise ValueError(f"{folder / _FILE} does not hold its texts; make the dictation again")
     texts = tuple(json.loads(held["texts"]))
     return Dictation(texts=texts, codes=held["codes"].long(), starts=held["starts"])
 

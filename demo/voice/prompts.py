@@ -60,7 +60,7 @@ def write_prompts(
     Raises ValueError for a reply that is not dictated.
     """
     numbers = {text: number for number, text in enumerate(texts)}
-    if missing := next((talk.reply for talk in talks if talk.reply not in numbers), None):
+    if (missing := next((talk.reply for talk in talks if talk.reply not in numbers), None)) is not None:
         raise ValueError(f"not in the dictation: {missing!r}; make the dictation again, for these talks")
     chunks = [talks[first : first + _CHUNK] for first in range(0, len(talks), _CHUNK)]
     with ProcessPoolExecutor(workers) as pool:

@@ -14,6 +14,7 @@ from tercet_engine.decoder.blocks import BlockPool
 from tercet_engine.decoder.kv import KVCache
 from tercet_engine.decoder.paged import can_attend
 from tercet_engine.decoder.reply import DecoderStage
+from tercet_engine.decoder.sampling import prepare_picking
 from tercet_engine.decoder.shape import DecoderShape
 from tercet_engine.spread import load_each
 from tercet_engine.stage import StageEngine
@@ -46,6 +47,7 @@ def _build_loop(
         # On Hopper SDPA prefers cuDNN's attention, which is planned anew for each shape, and each prompt,
         # picture and sound has its own. Batches of new lengths were seen to take a second there.
         torch.backends.cuda.enable_cudnn_sdp(False)
+    prepare_picking(device)
     stage = build_stage(device, pool)
     if device.type == "cuda":
         torch.cuda.empty_cache()  # what weights took before they were joined; other processes may need it

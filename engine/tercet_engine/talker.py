@@ -5,7 +5,9 @@ bias included; so the codec embeddings, which the reference adds before that lay
 without it, all at once at load. Of the thinker's weights only a few embedding rows are read.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any, Final
 
 import torch
 from tercet_wire.messages import StageFailure
@@ -16,11 +18,14 @@ from tercet_engine.checkpoint import Checkpoint, open_checkpoint
 from tercet_engine.decoder.blocks import BlockPool
 from tercet_engine.decoder.model import Decoder
 from tercet_engine.decoder.reply import Outlet, Portion
+from tercet_engine.decoder.sampling import Defaults
 from tercet_engine.decoder.shape import read_shape
 from tercet_engine.decoder.uploads import upload
 from tercet_engine.decoder_engine import build_engine, read_dtype
 from tercet_engine.stage import StageEngine, StageError, TalkerInput, TalkerOutput
 from tercet_engine.talker_reply import CodecIds, TalkerReply, TalkerTables
+
+_DEFAULTS: Final = Defaults(temperature=0.9, top_k=40, top_p=0.8, repetition_penalty=1.05)
 
 
 def load_talker(settings: StageSettings) -> StageEngine[TalkerInput, TalkerOutput]:
@@ -37,17 +42,31 @@ class TalkerStage:
     """A `DecoderStage`: makes the rows of a step out of states and codes."""
 
     def __init__(
-        self, decoder: Decoder, tables: TalkerTables, *, context: int, window: WindowSettings
+        self,
+        decoder: Decoder,
+        tables: TalkerTables,
+        *,
+        defaults: Defaults,
+        context: int,
+        window: WindowSettings,
     ) -> None:
         self.decoder = decoder
         self._tables = tables
+        self._defaults = defaults
         self._context = context
         self._window = window
 
     def open(self, first: TalkerInput, outlet: Outlet[TalkerOutput]) -> TalkerReply:
         if first.turn is None:
             raise StageError(StageFailure(type="invalid_request", message="the first request has no turn"))
-        reply = TalkerReply(self._tables, first.turn, outlet, window=self._window, context=self._context)
+        reply = TalkerReply(
+            self._tables,
+            first.turn,
+            outlet,
+            defaults=self._defaults,
+            window=self._window,
+            context=self._context,
+        )
         reply.feed(first)
         return reply
 
@@ -70,6 +89,12 @@ class TalkerStage:
         """The talker keeps nothing outside the loop's thread."""
 
 
+def read_defaults(generation: Mapping[str, Any]) -> Defaults:
+    """Those of transformers' `generate`, or what the checkpoint's generation config has by the same names."""
+    named = {field.name: generation.get(f"talker_{field.name}") for field in fields(_DEFAULTS)}
+    return replace(_DEFAULTS, **{name: value for name, value in named.items() if value is not None})
+
+
 def _build_stage(
     checkpoint: Checkpoint, settings: StageSettings, device: torch.device, context: int
 ) -> TalkerStage:
@@ -81,7 +106,8 @@ def _build_stage(
     head = load("talker.codec_head.")["weight"]
     tables = _build_tables(checkpoint, load("talker.thinker_to_talker_proj."), weights["embed_tokens.weight"])
     decoder = Decoder(checkpoint.config.talker_config, weights, head, settings.quantization)
-    return TalkerStage(decoder, tables, context=context, window=settings.window)
+    defaults = read_defaults(checkpoint.generation)
+    return TalkerStage(decoder, tables, defaults=defaults, context=context, window=settings.window)
 
 
 def _build_tables(

@@ -21,7 +21,6 @@ from tercet_engine.decoder.reply import Outlet
 from tercet_engine.decoder.sampling import Defaults, Picked, Picker, resolve_choice
 from tercet_engine.stage import StageError, TalkerInput, TalkerOutput
 
-_DEFAULTS: Final = Defaults(temperature=0.9, top_k=40, top_p=0.8, repetition_penalty=1.05)
 _MOST_CODES: Final = 4096
 _CODES_PER_TOKEN: Final = 40
 """No word takes longer to say: a short reply waits for no memory for a long speech."""
@@ -60,6 +59,7 @@ class TalkerReply:
         turn: Turn,
         outlet: Outlet[TalkerOutput],
         *,
+        defaults: Defaults,
         window: WindowSettings,
         context: int,
     ) -> None:
@@ -74,7 +74,7 @@ class TalkerReply:
         self._outlet = outlet
         self._context = context
         self._choice = resolve_choice(
-            speech.sampling, _DEFAULTS, vocabulary=tables.ids.none, suppressed=(tables.ids.start,)
+            speech.sampling, defaults, vocabulary=tables.ids.none, suppressed=(tables.ids.start,)
         )
         self._wanted = _most_codes(turn.sampling, speech.sampling)
         self._voice = _find_voice(tables.voices, speech.voice)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tercet_engine.code2wav import anti_alias, residual
 from tercet_engine.code2wav.vocoder import (
     FADE_SAMPLES,
     PIECE_FRAMES,
@@ -61,6 +62,17 @@ def test_a_batch_renders_each_stretch_as_transformers_does(
     for mel, got in zip(mels, rendered, strict=True):
         assert len(got.wave) == len(mel) * SAMPLES_PER_FRAME
         torch.testing.assert_close(got.wave, reference(net, mel), atol=TOLERANCE, rtol=0)
+
+
+def test_plain_layers_render_as_transformers_does(
+    net: Qwen2_5OmniToken2WavBigVGANModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a GPU, and of a CPU where none can be compiled."""
+    for module in (anti_alias, residual):
+        monkeypatch.setattr(module, "has_runtime", lambda: False)
+    mel = draw_mel(20)
+    (rendered,) = Vocoder(net, torch.device("cpu")).render([whole(mel)])
+    torch.testing.assert_close(rendered.wave, reference(net, mel), atol=TOLERANCE, rtol=0)
 
 
 def test_recorded_shapes_render_as_transformers_does(net: Qwen2_5OmniToken2WavBigVGANModel) -> None:

@@ -332,7 +332,7 @@ def test_a_device_that_is_lost_ends_every_turn(build: Build) -> None:
     assert world.open("late").end_type() == "internal"
 
 
-@pytest.mark.parametrize("point", ["device", "device at begin"])
+@pytest.mark.parametrize("point", ["device", "device at begin", "device at receive"])
 def test_a_device_that_fails_for_good_ends_the_stage(
     build: Build, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:

@@ -237,13 +237,13 @@ def test_only_the_log_probabilities_asked_for_are_given(top: int | None, expecte
     assert len(picked.top) == (expected or 0)
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
-def test_scores_that_are_not_numbers_give_no_token(broken: float) -> None:
+def test_scores_that_are_not_numbers_give_no_token(broken: float, temperature: float) -> None:
     """And the other turns of the step keep theirs."""
     scores = logits(3)
     scores[1, 5] = broken
-    greedy = [Picker(Choice(temperature=temperature)) for temperature in (0.0, 0.0, 1.0)]
-    picked = choose(scores, greedy)
+    picked = choose(scores, [Picker(Choice(temperature=each)) for each in (0.0, temperature, 1.0)])
     assert picked[1] is None
     assert picked[0] is not None
     assert picked[2] is not None

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from tercet_engine.decoder.sampling import Defaults
 from tercet_engine.stage import TalkerInput
-from tercet_engine.talker import load_talker
+from tercet_engine.talker import load_talker, read_defaults
 from tercet_engine.talker_reply import group_boundaries
 from tercet_engine.thinker import load_thinker
 from tercet_wire.messages import Sampling, Speech, Turn
@@ -128,6 +129,22 @@ def test_codes_do_not_depend_on_how_states_arrive(talker: Talker) -> None:
         [nothing, replace(later, turn=None), more_input(0, 1, 2, 3, 4, last=True)],
     ):
         assert spoken(talker, *inputs).codes == whole
+
+
+def test_a_checkpoint_may_say_how_its_codes_are_drawn() -> None:
+    """By the names of transformers' `generate`, whose defaults stand for what is left out; zero is not."""
+    given = {"temperature": 0.5, "talker_temperature": 0.0, "talker_repetition_penalty": 1.0}
+    assert read_defaults(given) == Defaults(temperature=0.0, top_k=40, top_p=0.8, repetition_penalty=1.0)
+
+
+def test_the_load_tells_how_late_a_turn_is(talker: Talker) -> None:
+    """Gateways choose replicas by it. Its first codes were due before it came; the others are early."""
+    turn = speech().model_copy(update={"due_s": -100.0})
+    voice = spoken(talker, first_input(turn, reply=5, last=True))
+    first, *later = [output.event.load.lateness_s for output in voice.outputs]
+    assert 100 <= first < 100 + WAIT_S
+    assert later
+    assert max(later) < WAIT_S
 
 
 def test_a_turn_waits_where_states_run_out(talker: Talker) -> None:

@@ -29,7 +29,7 @@ _part: Final = ir.VectorType(number, LANES)
 class Job(ctypes.Structure):
     """Of each of a batch, (channels, width) -> (outs, samples). Addresses.
 
-    `weights`: (channels, taps, outs). `dilation`: samples from a tap to the next.
+    `weights`: (groups, channels, taps, outs of a group). `dilation`: samples from a tap to the next.
     """
 
     _fields_ = tuple(
@@ -104,8 +104,8 @@ def compile_convolution(at_once: int) -> Any:
                     job.source + 4 * (row * job.channels * job.width + first),
                     4 * job.width,
                     job.channels,
-                    job.weights + 4 * out,
-                    4 * job.outs,
+                    job.weights + 4 * out * job.channels * job.taps,
+                    4 * at_once,
                     job.taps,
                     4 * job.dilation,
                     job.bias + 4 * out,
@@ -127,17 +127,18 @@ class CompiledConvolution:
         at_once = next(count for count in _VECTORS if outs % count == 0)
         self._convolve = compile_convolution(at_once)
         self._least = _VECTORS[at_once] * LANES
-        self._weight, self._dilation = weight, dilation
-        self._packed = weight.permute(1, 2, 0).contiguous()
-        self._bias = torch.zeros(outs) if bias is None else bias.contiguous()
+        self._dilation = dilation
+        self._packed = _pack(weight.float(), at_once)
+        self._bias = torch.zeros(outs) if bias is None else bias.float().contiguous()
 
     def __call__(self, signal: torch.Tensor) -> torch.Tensor:
+        signal = signal.float()
         batch, channels, width = signal.shape
         samples = width - (self._taps - 1) * self._dilation
         if channels != self._channels:
             raise ValueError(f"the convolution is one of {self._channels} channels, not of {channels}")
         if samples < self._least:
-            return functional.conv1d(signal, self._weight, self._bias, dilation=self._dilation)
+            return functional.conv1d(signal, _unpack(self._packed), self._bias, dilation=self._dilation)
         signal = signal.contiguous()
         target = signal.new_empty(batch, len(self._bias), samples)
         job = Job(
@@ -154,3 +155,12 @@ class CompiledConvolution:
         )
         Program([Call(self._convolve.address, job)]).run(batch)
         return target
+
+
+def _pack(weight: torch.Tensor, at_once: int) -> torch.Tensor:
+    """(outs, channels, taps) -> (groups, channels, taps, outs of a group): in the order they are read in."""
+    return weight.reshape(-1, at_once, *weight.shape[1:]).permute(0, 2, 3, 1).contiguous()
+
+
+def _unpack(packed: torch.Tensor) -> torch.Tensor:
+    return packed.permute(0, 3, 1, 2).flatten(0, 1)

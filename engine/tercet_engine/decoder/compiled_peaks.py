@@ -87,10 +87,10 @@ def find_peaks(told, count):
 
 
 def find_best(scores: torch.Tensor) -> torch.Tensor:
-    """(rows, width) in single precision -> (rows,): the first of each row's highest; -1 where that is not
-    finite or any is no number.
+    """(rows, width) -> (rows,): the first of each row's highest, zero being higher than minus zero; -1 where
+    that is not finite or any is no number.
     """
-    scores = scores.contiguous()
+    scores = scores.float().contiguous()
     best = torch.empty(len(scores), dtype=torch.long)
     job = Peaks(scores=scores.data_ptr(), width=scores.shape[1], best=best.data_ptr())
     Program([Call(find_peaks.address, job, (scores, best))]).run(len(scores))

@@ -1,6 +1,6 @@
-"""LLVM's own words for vectors, as numba has none: for the innermost parts of products and of attention.
+"""LLVM's own words for vectors, as numba has none: for the innermost loops of what is compiled.
 
-Used by `compiled_tile` and `compiled_heads`. Addresses are whole numbers, and what lies between two of them
+Addresses are whole numbers, and what lies between two of them
 is in bytes.
 """
 

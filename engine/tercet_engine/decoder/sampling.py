@@ -180,6 +180,12 @@ class _Lottery:
         """All tokens take part."""
 
 
+def prepare_picking(device: torch.device) -> None:
+    """Compile what the first step would wait for."""
+    if _is_compiled(device):
+        import tercet_engine.decoder.compiled_peaks  # noqa: PLC0415, F401 - compiles
+
+
 def pick(logits: torch.Tensor, crowd: Crowd) -> list[Picked | None]:
     """One token for each row of (turns, vocabulary); None where the scores are not numbers.
 
@@ -208,12 +214,16 @@ _name = lru_cache(_KNOWN)(Picked)
 
 def _find_best(logits: torch.Tensor) -> torch.Tensor:
     """(turns,): the token with the highest score; `_NOT_A_TOKEN` where the scores are not numbers."""
-    if logits.device.type == "cpu" and has_runtime():
+    if _is_compiled(logits.device):
         from tercet_engine.decoder.compiled_peaks import find_best  # noqa: PLC0415 - compiles
 
         return find_best(logits)
     peaks, best = logits.max(-1)
     return best.masked_fill(~peaks.isfinite(), _NOT_A_TOKEN)
+
+
+def _is_compiled(device: torch.device) -> bool:
+    return device.type == "cpu" and has_runtime()
 
 
 def _describe(token: int, logprobs: torch.Tensor, choice: Choice) -> Picked:

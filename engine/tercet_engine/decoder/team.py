@@ -53,6 +53,7 @@ class Program(ctypes.Structure):
         load_runtime().GOMP_parallel(_find_runner(), ctypes.addressof(self), torch.get_num_threads(), 0)
 
 
+@cache
 def has_runtime() -> bool:
     try:
         load_runtime()
