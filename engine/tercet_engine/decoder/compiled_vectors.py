@@ -1,7 +1,6 @@
 """LLVM's own words for vectors, as numba has none: for the innermost loops of what is compiled.
 
-Addresses are whole numbers, and what lies between two of them
-is in bytes.
+Addresses are whole numbers, and what lies between two of them is in bytes.
 """
 
 from collections.abc import Sequence
